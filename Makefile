@@ -1,0 +1,47 @@
+# make run, make test: the two commands. make check: what to run before every commit.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test check setup requirements format generate clean
+
+run: setup
+	$(BIN)/twinfeed up
+
+test: setup check
+	$(BIN)/pytest -m "service or journey"
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.contracts.generate --check
+	$(BIN)/pytest -q -m unit
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: setup
+	$(BIN)/python -m tests.contracts.generate
+
+setup: $(STAMP)
+
+$(STAMP): infra/requirements/bootstrap.txt infra/requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "twinfeed needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another with PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r infra/requirements/bootstrap.txt
+	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes infra/requirements/bootstrap.txt infra/requirements/dev.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation --offline -e .
+	@touch $@
+
+UV_COMPILE := uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 --no-header
+requirements: setup
+	cd infra/requirements && for name in bootstrap runtime dev; do \
+	  ../../$(BIN)/$(UV_COMPILE) $$name.in -o $$name.txt; done
+
+clean:
+	rm -rf $(VENV) .tools

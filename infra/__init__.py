@@ -1,0 +1,1 @@
+"""What every stage stands on, and what runs them: it imports no stage."""

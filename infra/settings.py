@@ -1,0 +1,80 @@
+"""How a stage reads its settings: once, from the environment, with a sentence for each mistake.
+
+A stage subclasses `StageSettings`, and its `__main__` calls `load`. A setting exists only where two
+deployments differ; the rest are constants beside their use.
+"""
+
+import os
+import sys
+from typing import TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: Exit codes, as sysexits.h names them, so that a supervisor can tell a mistake from a mishap.
+EX_USAGE = os.EX_USAGE  # 64: the command line was wrong
+EX_UNAVAILABLE = os.EX_UNAVAILABLE  # 69: something this needs is not there (Java, a server)
+EX_SOFTWARE = os.EX_SOFTWARE  # 70: our own fault
+EX_CANTCREAT = os.EX_CANTCREAT  # 73: a port, file or directory cannot be had
+EX_CONFIG = os.EX_CONFIG  # 78: a setting is wrong
+
+
+PORTS = range(1, 65536)
+
+
+class StageSettings(BaseSettings):
+    """What every stage needs to know.
+
+    Attributes:
+        kafka_bootstrap_servers: `host:port[,host:port...]` of the Kafka cluster.
+        topic_prefix: put before every topic's name, so that several pipelines share one cluster.
+        metrics_host: the address that `/metrics` and `/ready` listen on; loopback unless opened.
+        metrics_port: their port; 0 takes any free one.
+        log_level: the least level that is logged.
+
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    kafka_bootstrap_servers: str = "127.0.0.1:9092"
+    topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$", max_length=100)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    log_level: str = Field(default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _servers(cls, value: str) -> str:
+        for server in value.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isdigit() or int(port) not in PORTS:
+                message = f"{server.strip()!r} is not host:port"
+                raise ValueError(message)
+        return value
+
+    def topic(self, name: str) -> str:
+        """Return a declared topic's name on this deployment's broker."""
+        return self.topic_prefix + name
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def load(settings: type[S]) -> S:
+    """Read `settings` from the environment, or leave with `EX_CONFIG` and a sentence a mistake."""
+    try:
+        return settings()
+    except ValidationError as error:
+        for mistake in describe(error):
+            print(mistake, file=sys.stderr)  # noqa: T201  # logging is not up before its settings are
+        sys.exit(EX_CONFIG)
+
+
+def describe(error: ValidationError) -> list[str]:
+    """Turn pydantic's findings into sentences that name the variable and tell no secret."""
+    sentences = []
+    for finding in error.errors():
+        variable = "_".join(str(part) for part in finding["loc"][:1]).upper() or "settings"
+        reason = finding["msg"].removeprefix("Value error, ")
+        sentences.append(f"{variable}: {reason[0].lower()}{reason[1:]}")
+    return sentences

@@ -1,0 +1,1 @@
+"""Two vendors on loopback, wire-true, over one made-up market. They import nothing of ours."""

@@ -1,0 +1,1 @@
+"""The whole pipeline on one machine: what runs, in which order, and what it looks like."""

@@ -1,0 +1,145 @@
+"""Every topic, declared once.
+
+Creation, the AsyncAPI document, the JSON Schemas, the docs and the tests are generated from this
+table or checked against it. A topic's values are JSON, one event a record, with a `schema` header
+that reads `<schema>/<version>`. The event types live in the `events.py` of the stage that writes
+them; this module only names them, because `infra` imports no stage.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+#: Topics that carry one record a tick share a partition count, so that a symbol sits in the same
+#: partition number all the way from socket to screen, and a stage can copy its input's partition.
+TICK_PARTITIONS = 4
+
+Writer = Literal["ingest", "validate", "route", "forward"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One topic: its name, key, shape and keeping.
+
+    Attributes:
+        name: the name on the broker, before any prefix.
+        key: what the record's key holds, in words.
+        partitions: how many partitions it is created with.
+        retention_ms: how long records are kept; -1 for ever.
+        compacted: whether only the latest record a key is kept.
+        schema: the name of the event type, `module:Type`, in the stage that writes it.
+        version: the version of that schema.
+        writer: the stage that writes it.
+        summary: one sentence for the documents.
+
+    """
+
+    name: str
+    key: str
+    partitions: int
+    retention_ms: int
+    compacted: bool = False
+    schema: str
+    version: int = 1
+    writer: Writer
+    summary: str
+
+    @property
+    def header(self) -> tuple[str, bytes]:
+        """The record header that names the value's schema and its version."""
+        return ("schema", f"{self.schema.partition(':')[2]}/{self.version}".encode())
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The broker's settings for this topic, as it wants them: text."""
+        policy = "compact" if self.compacted else "delete"
+        return {"cleanup.policy": policy, "retention.ms": str(self.retention_ms)}
+
+
+RAW_ALPACA = Topic(
+    name="ticks.raw.alpaca",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=7 * DAY_MS,
+    schema="ingest.events:RawTick",
+    writer="ingest",
+    summary="What Alpaca's stream sent, message by message, with the vendor's bytes kept.",
+)
+RAW_YAHOO = Topic(
+    name="ticks.raw.yahoo",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=7 * DAY_MS,
+    schema="ingest.events:RawTick",
+    writer="ingest",
+    summary="What Yahoo's polls answered, symbol by symbol, with the vendor's bytes kept.",
+)
+SOURCES_STATUS = Topic(
+    name="sources.status",
+    key="source",
+    partitions=1,
+    retention_ms=30 * DAY_MS,
+    schema="ingest.events:SourceStatus",
+    writer="ingest",
+    summary="The life of each source: connections, gaps, and a heartbeat a second.",
+)
+VALID = Topic(
+    name="ticks.valid",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=7 * DAY_MS,
+    schema="processors.events:ValidTick",
+    writer="validate",
+    summary="Ticks that passed every rule, in one canonical form for both sources.",
+)
+REJECTED = Topic(
+    name="ticks.rejected",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=30 * DAY_MS,
+    schema="processors.events:RejectedTick",
+    writer="validate",
+    summary="Ticks that broke a rule: which one, why, and the original bytes.",
+)
+TRANSITIONS = Topic(
+    name="router.transitions",
+    key="router",
+    partitions=1,
+    retention_ms=-1,
+    schema="processors.events:RouterTransition",
+    writer="route",
+    summary="Every change of the trusted source: when, why, by whom, and its epoch.",
+)
+ROUTED = Topic(
+    name="prices.routed",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=7 * DAY_MS,
+    schema="processors.events:RoutedPrice",
+    writer="forward",
+    summary="The price to trust, with its source, epoch, age and provenance.",
+)
+LATEST = Topic(
+    name="prices.latest",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=-1,
+    compacted=True,
+    schema="processors.events:RoutedPrice",
+    writer="forward",
+    summary="The last routed price of every symbol: a table that anyone can load.",
+)
+
+TOPICS: tuple[Topic, ...] = (
+    RAW_ALPACA,
+    RAW_YAHOO,
+    SOURCES_STATUS,
+    VALID,
+    REJECTED,
+    TRANSITIONS,
+    ROUTED,
+    LATEST,
+)
+
+RAW_BY_SOURCE = {"alpaca": RAW_ALPACA, "yahoo": RAW_YAHOO}

@@ -1,0 +1,1 @@
+"""From a vendor's socket to the raw topics: nothing is judged here, everything is kept."""

@@ -1,0 +1,1 @@
+"""The Alpaca stream: its wire, its session, and the worker that runs them."""

@@ -1,0 +1,1 @@
+"""Yahoo Finance: its wire, its client, and the worker that polls."""

@@ -1,0 +1,212 @@
+"""What the processors write: verdicts on ticks, transitions of the router, routed prices.
+
+Facts in the past tense; frozen. Times are integers, nanoseconds since the epoch, UTC. Prices are
+US dollars a share, sizes and volumes shares. An event's identity is the place in the log of the raw
+tick that it came from: (`raw_topic`, `raw_partition`, `raw_offset`).
+"""
+
+from typing import Literal
+
+import msgspec
+
+Source = Literal["alpaca", "yahoo"]
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a tick came from, carried through every stage."""
+
+    symbol: str
+    source: Source
+    feed: str
+    session_id: str
+    session_seq: int
+    received_at_ns: int
+    raw_topic: str
+    raw_partition: int
+    raw_offset: int
+
+
+class _Valid(Provenance, frozen=True, kw_only=True, tag_field="kind", tag=str.lower):
+    market_time_ns: int
+
+
+class Trade(_Valid, frozen=True, kw_only=True):
+    """A reported trade. `trade_id` is unique only within (symbol, exchange, tape, day)."""
+
+    price: float
+    size: float
+    exchange: str
+    tape: str
+    trade_id: int
+    conditions: list[str]
+
+
+class Quote(_Valid, frozen=True, kw_only=True):
+    """The best bid and ask. A price of 0 means that this side has no quote."""
+
+    bid_price: float
+    bid_size: float
+    bid_exchange: str
+    ask_price: float
+    ask_size: float
+    ask_exchange: str
+    tape: str
+    conditions: list[str]
+
+
+class Bar(_Valid, frozen=True, kw_only=True):
+    """Prices over an interval from `market_time_ns` on. `updated`: late trades changed it."""
+
+    interval: Literal["1m", "5m", "1d"]
+    updated: bool
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    trade_count: int | None
+    vwap: float | None
+
+
+class Last(_Valid, frozen=True, kw_only=True):
+    """The last sale as a vendor summarised it; `market_time_ns` is when that sale happened."""
+
+    price: float
+    previous_close: float | None
+    day_high: float | None
+    day_low: float | None
+    volume: float | None
+    currency: str
+
+
+class Status(_Valid, frozen=True, kw_only=True):
+    """A trading status of a symbol: a halt, a resumption."""
+
+    status_code: str
+    status_message: str
+    reason_code: str
+    reason_message: str
+    tape: str
+
+
+class Luld(_Valid, frozen=True, kw_only=True):
+    """The limit-up limit-down band of a symbol."""
+
+    limit_up: float
+    limit_down: float
+    indicator: str
+    tape: str
+
+
+class Correction(_Valid, frozen=True, kw_only=True):
+    """A trade that was reported wrongly, and what it should have been."""
+
+    exchange: str
+    tape: str
+    original_id: int
+    original_price: float
+    original_size: float
+    original_conditions: list[str]
+    corrected_id: int
+    corrected_price: float
+    corrected_size: float
+    corrected_conditions: list[str]
+
+
+class Cancel(_Valid, frozen=True, kw_only=True):
+    """A trade that was taken back. `action`: C cancelled, E entered in error."""
+
+    exchange: str
+    tape: str
+    trade_id: int
+    price: float
+    size: float
+    action: str
+
+
+ValidTick = Trade | Quote | Bar | Last | Status | Luld | Correction | Cancel
+
+RejectReason = Literal[
+    "malformed",
+    "unknown_type",
+    "unknown_symbol",
+    "invalid_price",
+    "negative_volume",
+    "future_timestamp",
+    "circuit_breaker",
+]
+
+
+class RejectedTick(Provenance, frozen=True, kw_only=True):
+    """A tick that broke a rule (`ticks.rejected`), with what it takes to look at it again.
+
+    Attributes:
+        reason: the rule that it broke.
+        detail: the value found and what was expected.
+        encoding: as in the raw tick.
+        raw: the vendor's bytes, as in the raw tick.
+
+    """
+
+    reason: RejectReason
+    detail: str
+    encoding: Literal["json", "msgpack", "bytes"]
+    raw: msgspec.Raw
+
+
+State = Literal["STARTUP", "PRIMARY_ACTIVE", "FALLBACK_ACTIVE", "BOTH_UNAVAILABLE"]
+TransitionReason = Literal[
+    "startup", "timeout", "disconnected", "health", "auth", "manual", "recovered"
+]
+
+
+class RouterTransition(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of the trusted source (`router.transitions`).
+
+    Attributes:
+        epoch: one more than that of the transition before; fences off the old source.
+        from_state: the state left.
+        to_state: the state entered.
+        reason: what caused it; `recovered` for every way back up.
+        detail: the same in words, with the figures that decided.
+        detected_at_ns: when the cause began to hold for long enough to act on.
+        switched_at_ns: when the router switched.
+        by: `router`, or the operator whose command it was.
+        cause_offset: the offset in `sources.status` of the last fact taken into account.
+
+    """
+
+    epoch: int
+    from_state: State
+    to_state: State
+    reason: TransitionReason
+    detail: str
+    detected_at_ns: int
+    switched_at_ns: int
+    by: str
+    cause_offset: int
+
+
+class RoutedPrice(Provenance, frozen=True, kw_only=True):
+    """The price to trust (`prices.routed`, `prices.latest`).
+
+    Attributes:
+        price: the last price, in US dollars a share.
+        previous_close: the close of the session before, where a source has told it.
+        change: `price - previous_close`.
+        change_percent: the same, in percent of the previous close.
+        epoch: the router's epoch under which it was routed.
+        is_real_time: false when it came from the fallback.
+        market_time_ns: when it was traded.
+        routed_at_ns: when it was routed.
+
+    """
+
+    price: float
+    previous_close: float | None
+    change: float | None
+    change_percent: float | None
+    epoch: int
+    is_real_time: bool
+    market_time_ns: int
+    routed_at_ns: int

@@ -1,0 +1,1 @@
+"""History: every topic into ClickHouse, exactly once in effect."""

@@ -1,0 +1,1 @@
+"""What the log itself tells about the pipeline, for Prometheus to scrape."""

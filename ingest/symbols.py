@@ -1,0 +1,35 @@
+"""Which symbols the pipeline follows, in order of priority."""
+
+import re
+from pathlib import Path
+
+#: Ships with the project: thirty large US listings, as many as Alpaca's free plan allows.
+DEFAULT_FILE = Path(__file__).parent.parent / "infra" / "symbols.txt"
+
+#: As Alpaca writes US symbols: capitals and digits, a class or unit after a dot.
+_SYMBOL = re.compile(r"[A-Z0-9]{1,8}(\.[A-Z]{1,3})?")
+
+
+def parse(text: str) -> tuple[str, ...]:
+    """Return the symbols of `text`, one a line, `#` for comments, in order.
+
+    Raises:
+        ValueError: a line is no symbol, a symbol stands twice, or there is none at all.
+
+    """
+    symbols: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        symbol = line.partition("#")[0].strip()
+        if not symbol:
+            continue
+        if not _SYMBOL.fullmatch(symbol):
+            message = f"line {number}: {symbol!r} is not a symbol such as AAPL or BRK.B"
+            raise ValueError(message)
+        if symbol in symbols:
+            message = f"line {number}: {symbol} stands already on line {symbols[symbol]}"
+            raise ValueError(message)
+        symbols[symbol] = number
+    if not symbols:
+        message = "no symbol in it"
+        raise ValueError(message)
+    return tuple(symbols)

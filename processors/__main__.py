@@ -1,0 +1,30 @@
+"""`python -m processors validate|route|forward`: one stage, one process."""
+
+import asyncio
+import sys
+
+from infra.settings import EX_USAGE, load
+from infra.telemetry import configure_logging
+from processors.app import STAGES
+from processors.settings import ProcessorSettings
+
+
+def main(arguments: list[str]) -> int:
+    """Run the stage that is named, and return the exit code."""
+    if len(arguments) != 1 or arguments[0] not in STAGES:
+        named = " ".join(arguments) or "none"
+        print(f"which stage? expected one of {', '.join(STAGES)}: {named}", file=sys.stderr)  # noqa: T201
+        return EX_USAGE
+    (name,) = arguments
+    settings = load(ProcessorSettings)
+    configure_logging(name, settings.log_level)
+
+    async def run() -> int:
+        # Faust and the producer belong to the loop that is running
+        return await STAGES[name](settings).run()
+
+    return asyncio.run(run())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,63 @@
+"""Reading a log back: what a processor must know before it goes on where another left off.
+
+Thin, over aiokafka: a consumer without a group, which reads partitions to the end that they have at
+the start of the reading.
+"""
+
+from collections.abc import AsyncGenerator
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+
+async def read_to_end(
+    bootstrap_servers: str,
+    topic: str,
+    partition: int,
+    *,
+    last: int | None = None,
+    before: int | None = None,
+) -> AsyncGenerator[ConsumerRecord, None]:
+    """Yield the records of a partition in order, up to its present end.
+
+    Args:
+        bootstrap_servers: `host:port[,host:port...]`.
+        topic: the topic's name on the broker.
+        partition: the partition's number.
+        last: only about that many records before the end; None for all that are kept.
+        before: end at this offset rather than at the partition's end.
+
+    """
+    tp = TopicPartition(topic, partition)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign([tp])
+        end = (await consumer.end_offsets([tp]))[tp]
+        if before is not None:
+            end = min(end, before)
+        begin = (await consumer.beginning_offsets([tp]))[tp]
+        if last is not None:
+            begin = max(begin, end - last)
+        consumer.seek(tp, begin)
+        # the position, not the last record's offset: a compacted partition may end in a hole
+        while await consumer.position(tp) < end:
+            for records in (await consumer.getmany(tp, timeout_ms=200)).values():
+                for record in records:
+                    if record.offset < end:
+                        yield record
+    finally:
+        await consumer.stop()
+
+
+async def follow(bootstrap_servers: str, topic: str) -> AsyncGenerator[ConsumerRecord, None]:
+    """Yield the records of a topic's only partition from its beginning, and then as they come."""
+    tp = TopicPartition(topic, 0)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign([tp])
+        await consumer.seek_to_beginning(tp)
+        async for record in consumer:
+            yield record
+    finally:
+        await consumer.stop()

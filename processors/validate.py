@@ -1,0 +1,200 @@
+"""Is this tick to be believed? Pure: a raw tick and its place in the log in, a verdict out.
+
+Every raw tick gets exactly one verdict: a canonical tick, or a rejection that names the rule, says
+what was found, and keeps the vendor's bytes.
+"""
+
+import math
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ingest.events import RawTick
+from processors import events
+from processors.vendors import alpaca, yahoo
+
+#: A tick may be stamped this much after it was received, for clocks that disagree; not more.
+FUTURE_TOLERANCE_NS = 5 * 60 * 1_000_000_000
+
+_raw_tick = msgspec.json.Decoder(RawTick)
+
+
+class Position(NamedTuple):
+    """A record's place in the log."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Broken(NamedTuple):
+    """A rule that a tick broke, and the figures."""
+
+    reason: events.RejectReason
+    detail: str
+
+
+def judge(
+    value: bytes, position: Position, known: Collection[str]
+) -> events.ValidTick | events.RejectedTick:
+    """Return the verdict on one record of a raw topic.
+
+    Args:
+        value: the record's value, a `RawTick` as JSON.
+        position: the record's place, which becomes the verdict's identity.
+        known: the symbols that we follow.
+
+    """
+    try:
+        raw = _raw_tick.decode(value)
+    except msgspec.DecodeError as error:
+        return _unreadable(value, position, f"not a raw tick: {error}")
+    where: dict[str, Any] = {
+        "source": raw.source,
+        "feed": raw.feed,
+        "session_id": raw.session_id,
+        "session_seq": raw.session_seq,
+        "received_at_ns": raw.received_at_ns,
+        "raw_topic": position.topic,
+        "raw_partition": position.partition,
+        "raw_offset": position.offset,
+    }
+    try:
+        tick = _read(raw, where)
+    except alpaca.UnknownTypeError as error:
+        broken = Broken("unknown_type", str(error))
+    except ValueError as error:
+        broken = Broken("malformed", str(error))
+    else:
+        found = check(tick, known)
+        if found is None:
+            return tick
+        broken = found
+    return events.RejectedTick(
+        **where,
+        symbol=raw.symbol,
+        reason=broken.reason,
+        detail=broken.detail,
+        encoding=raw.encoding,
+        raw=raw.raw,
+    )
+
+
+def _read(raw: RawTick, where: dict[str, Any]) -> events.ValidTick:
+    match raw.encoding:
+        case "bytes":
+            message = "the frame could not be taken apart"
+            raise ValueError(message)
+        case "msgpack":
+            payload = b64decode(msgspec.json.decode(raw.raw, type=str))
+        case "json":
+            payload = bytes(raw.raw)
+    if raw.source == "alpaca":
+        return alpaca.read(payload, msgpack=raw.encoding == "msgpack", where=where)
+    return yahoo.read(payload, feed=raw.feed, where=where)
+
+
+def _unreadable(value: bytes, position: Position, detail: str) -> events.RejectedTick:
+    return events.RejectedTick(
+        symbol="",
+        source="yahoo" if position.topic.endswith(".yahoo") else "alpaca",
+        feed="",
+        session_id="",
+        session_seq=0,
+        received_at_ns=0,
+        raw_topic=position.topic,
+        raw_partition=position.partition,
+        raw_offset=position.offset,
+        reason="malformed",
+        detail=detail,
+        encoding="bytes",
+        raw=msgspec.Raw(msgspec.json.encode(b64encode(value).decode())),
+    )
+
+
+def check(tick: events.ValidTick, known: Collection[str]) -> Broken | None:
+    """Return the first rule that `tick` breaks, or None."""
+    if tick.symbol not in known:
+        return Broken("unknown_symbol", f"{tick.symbol!r} is not a symbol that we follow")
+    ahead = tick.market_time_ns - tick.received_at_ns
+    if ahead > FUTURE_TOLERANCE_NS:
+        return Broken("future_timestamp", f"{ahead / 1e9:.3f} s ahead, at most 300 s are allowed")
+    return _FIGURES[type(tick)](tick)
+
+
+def _price(name: str, value: float) -> Broken | None:
+    if value > 0 and math.isfinite(value):
+        return None
+    return Broken("invalid_price", f"{name} is {value}, expected more than 0")
+
+
+def _side(name: str, value: float) -> Broken | None:
+    """A quote's price may be 0: that side has no quote."""
+    if value >= 0 and math.isfinite(value):
+        return None
+    return Broken("invalid_price", f"{name} is {value}, expected 0 or more")
+
+
+def _amount(name: str, value: float | None) -> Broken | None:
+    if value is None or (value >= 0 and math.isfinite(value)):
+        return None
+    return Broken("negative_volume", f"{name} is {value}, expected 0 or more")
+
+
+_Rule = Callable[[str, Any], Broken | None]
+
+
+def _each(*fields: tuple[str, _Rule]) -> Callable[[Any], Broken | None]:
+    """Return a check of the named fields, which stops at the first that breaks its rule."""
+
+    def figures(tick: Any) -> Broken | None:
+        for name, rule in fields:
+            broken = rule(name, getattr(tick, name))
+            if broken is not None:
+                return broken
+        return None
+
+    return figures
+
+
+_FIGURES: dict[type, Callable[[Any], Broken | None]] = {
+    events.Trade: _each(("price", _price), ("size", _amount)),
+    events.Quote: _each(
+        ("bid_price", _side), ("ask_price", _side), ("bid_size", _amount), ("ask_size", _amount)
+    ),
+    events.Bar: _each(
+        ("open", _price),
+        ("high", _price),
+        ("low", _price),
+        ("close", _price),
+        ("volume", _amount),
+        ("trade_count", _amount),
+    ),
+    events.Last: _each(("price", _price), ("volume", _amount)),
+    events.Status: _each(),
+    events.Luld: _each(("limit_up", _side), ("limit_down", _side)),
+    events.Correction: _each(
+        ("original_price", _price),
+        ("corrected_price", _price),
+        ("original_size", _amount),
+        ("corrected_size", _amount),
+    ),
+    events.Cancel: _each(("price", _price), ("size", _amount)),
+}
+
+
+def judge_all(
+    records: Iterable[tuple[bytes, Position]], known: Collection[str]
+) -> tuple[list[events.ValidTick], list[events.RejectedTick]]:
+    """Return the verdicts on many records, in order: the valid ones, and the rejected ones."""
+    valid: list[events.ValidTick] = []
+    rejected: list[events.RejectedTick] = []
+    for value, position in records:
+        verdict = judge(value, position, known)
+        if isinstance(verdict, events.RejectedTick):
+            rejected.append(verdict)
+        else:
+            valid.append(verdict)
+    return valid, rejected

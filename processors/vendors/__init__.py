@@ -1,0 +1,1 @@
+"""What each vendor's bytes mean, in the canonical terms of `processors.events`."""

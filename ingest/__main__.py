@@ -1,0 +1,122 @@
+"""`python -m ingest alpaca`, `python -m ingest yahoo`: one worker, one process."""
+
+import asyncio
+import random
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from infra.settings import EX_USAGE, load
+from infra.telemetry import Meters, configure_logging
+from infra.topics import RAW_ALPACA, RAW_YAHOO, SOURCES_STATUS, Topic
+from ingest.alpaca.session import Plan, Session
+from ingest.alpaca.worker import AlpacaWorker
+from ingest.clock import read_clock
+from ingest.publish import Publisher
+from ingest.settings import AlpacaSettings, YahooSettings
+from ingest.stage import Stage
+from ingest.yahoo.client import YahooClient
+from ingest.yahoo.worker import YahooWorker
+
+
+def alpaca() -> int:
+    """Stream from Alpaca; return the exit code."""
+    settings = load(AlpacaSettings)
+    configure_logging("alpaca", settings.log_level)
+    meters = Meters("alpaca")
+    meters.set("alpaca_symbols_limit", settings.alpaca_symbol_limit)
+    plan = Plan(
+        feed=settings.feed,
+        encoding=settings.alpaca_encoding,
+        symbols=settings.symbols[: settings.alpaca_symbol_limit],
+        key=settings.alpaca_api_key_id.get_secret_value(),
+        secret=settings.alpaca_api_secret_key.get_secret_value(),
+    )
+
+    def build(publisher: Publisher) -> AlpacaWorker:
+        session = Session(plan, run_id=_run_id("alpaca"), now=read_clock(), jitter=random.random)
+        return AlpacaWorker(
+            url=settings.alpaca_stream_url,
+            encoding=plan.encoding,
+            session=session,
+            publisher=publisher,
+            meters=meters,
+        )
+
+    def delivered(topic: Topic, received: Iterable[int]) -> None:
+        if topic is RAW_ALPACA:
+            now = time.time_ns()
+            for moment in received:
+                meters.observe(
+                    "alpaca_streaming_processing_duration_seconds", max(0, now - moment) / 1e9
+                )
+
+    async def main() -> int:
+        stage = Stage(
+            "alpaca",
+            settings=settings,
+            meters=meters,
+            topics=(RAW_ALPACA, SOURCES_STATUS),
+            build=build,
+            delivered=delivered,
+        )
+        return await stage.run()
+
+    return asyncio.run(main())
+
+
+def yahoo() -> int:
+    """Poll Yahoo; return the exit code."""
+    settings = load(YahooSettings)
+    configure_logging("yahoo", settings.log_level)
+    meters = Meters("yahoo")
+
+    async def main() -> int:
+        async with YahooClient(settings.yahoo_base_url) as client:
+
+            def build(publisher: Publisher) -> YahooWorker:
+                return YahooWorker(
+                    client=client,
+                    symbols=settings.symbols,
+                    poll_s=settings.yahoo_poll_seconds,
+                    publisher=publisher,
+                    meters=meters,
+                    run_id=_run_id("yahoo"),
+                    jitter=random.random,
+                )
+
+            stage = Stage(
+                "yahoo",
+                settings=settings,
+                meters=meters,
+                topics=(RAW_YAHOO, SOURCES_STATUS),
+                build=build,
+            )
+            return await stage.run()
+
+    return asyncio.run(main())
+
+
+STAGES: Mapping[str, Callable[[], int]] = {"alpaca": alpaca, "yahoo": yahoo}
+
+
+def _run_id(source: str) -> str:
+    return f"{source}-{uuid.uuid4().hex[:12]}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the stage that `arguments` name; return the exit code."""
+    match arguments:
+        case [name] if name in STAGES:
+            return STAGES[name]()
+    said = " ".join(arguments) or "nothing"
+    print(  # noqa: T201  # for the person at the terminal
+        f"python -m ingest: unknown source {said!r}: expected {' or '.join(STAGES)}",
+        file=sys.stderr,
+    )
+    return EX_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

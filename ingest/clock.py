@@ -1,0 +1,34 @@
+"""The two clocks: the one that names moments, and the one that measures between them."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Now(NamedTuple):
+    """A moment on both clocks; rules take it as an argument and read no clock themselves.
+
+    Attributes:
+        wall_ns: nanoseconds since the epoch, UTC: what events are stamped with. It may step.
+        monotonic_s: seconds since some start: what deadlines are kept on. It never steps back.
+
+    """
+
+    wall_ns: int
+    monotonic_s: float
+
+
+def read_clock() -> Now:
+    """Return the present moment; its monotonic side is that of asyncio's loops."""
+    return Now(time.time_ns(), time.monotonic())
+
+
+async def every(seconds: float, act: Callable[[], None]) -> None:
+    """Call `act` now and every `seconds` from now on; a beat that is late is not made up for."""
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    while True:
+        act()
+        due = max(due + seconds, loop.time())
+        await asyncio.sleep(due - loop.time())

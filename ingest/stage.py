@@ -1,0 +1,171 @@
+"""A stage of ingest as a process: wired once, run until told to end, and ended in order."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import structlog
+from aiokafka.errors import KafkaConnectionError
+
+from infra.kafka.batches import BatchProducer
+from infra.settings import EX_CANTCREAT, EX_SOFTWARE, EX_UNAVAILABLE, StageSettings
+from infra.telemetry import Meters, StatusServer
+from infra.topics import Topic
+from ingest.publish import DeliveryFailedError, Publisher
+
+#: How long the records in hand may take to be delivered once we were told to end; a supervisor that
+#: says SIGTERM kills after ten.
+DRAIN_S = 5.0
+
+_log = structlog.get_logger()
+
+
+class Worker(Protocol):
+    """What runs in a stage."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set."""
+        ...
+
+    def refresh(self) -> None:
+        """Bring the gauges up to date."""
+        ...
+
+
+class Unavailable(Exception):  # noqa: N818  # a condition of the world, not an error of ours
+    """Something that the stage needs is not there; the message says what, in one sentence."""
+
+
+class Stage:
+    """One worker's process.
+
+    Args:
+        name: `alpaca` or `yahoo`.
+        settings: what every stage needs to know.
+        meters: what it exposes.
+        topics: what it writes; they must be there.
+        build: makes the worker, once Kafka is reached.
+        delivered: as in `Publisher`.
+
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        settings: StageSettings,
+        meters: Meters,
+        topics: Iterable[Topic],
+        build: Callable[[Publisher], Worker],
+        delivered: Callable[[Topic, Iterable[int]], None] = lambda _topic, _received: None,
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._meters = meters
+        self._topics = tuple(topics)
+        self._build = build
+        self._delivered = delivered
+        self._worker: Worker | None = None
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        """Run until SIGTERM or SIGINT, or until a fault; return the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        settings = self._settings
+        server = StatusServer(
+            self._meters,
+            host=settings.metrics_host,
+            port=settings.metrics_port,
+            ready=self._waiting_for,
+            before_scrape=self._refresh,
+        )
+        try:
+            port = await server.start()
+        except OSError as error:
+            _say(f"METRICS_PORT: {settings.metrics_host}:{settings.metrics_port}: {error.strerror}")
+            return EX_CANTCREAT
+        _log.info("stage_started", host=settings.metrics_host, port=port)
+        try:
+            return await self._produce()
+        finally:
+            await server.stop()
+            _log.info("stage_ended")
+
+    def _waiting_for(self) -> str | None:
+        if self._stop.is_set():
+            return "its end"
+        return None if self._worker else "Kafka"
+
+    def _refresh(self) -> None:
+        if self._worker:
+            self._worker.refresh()
+
+    async def _produce(self) -> int:
+        servers = self._settings.kafka_bootstrap_servers
+        producer = BatchProducer(servers, client_id=f"twinfeed-{self._name}")
+        try:
+            await producer.start()
+        except KafkaConnectionError:
+            _say(f"KAFKA_BOOTSTRAP_SERVERS: no Kafka broker answers at {servers}")
+            return EX_UNAVAILABLE
+        try:
+            for topic in self._topics:
+                await self._find(topic, producer)
+            return await self._work(producer)
+        except Unavailable as missing:
+            _say(str(missing))
+            return EX_UNAVAILABLE
+        finally:
+            await _stop_producer(producer)
+
+    async def _find(self, topic: Topic, producer: BatchProducer) -> None:
+        """Make sure that `topic` is on the broker as declared. Raises Unavailable."""
+        name = self._settings.topic(topic.name)
+        partitions = await producer.partitions_of(name)
+        if not partitions:
+            message = f"topic {name} is not on the Kafka cluster: create the topics first"
+            raise Unavailable(message)
+        if partitions != topic.partitions:
+            message = f"topic {name} has {partitions} partitions: expected {topic.partitions}"
+            raise Unavailable(message)
+
+    async def _work(self, producer: BatchProducer) -> int:
+        publisher = Publisher(producer, topic_name=self._settings.topic, delivered=self._delivered)
+        async with publisher.running():
+            self._worker = self._build(publisher)
+            working = asyncio.create_task(self._worker.run(self._stop))
+            failing = asyncio.create_task(publisher.failed())
+            try:
+                await asyncio.wait({working, failing}, return_when=asyncio.FIRST_COMPLETED)
+                if working.done():
+                    working.result()
+                    async with asyncio.timeout(DRAIN_S):
+                        await publisher.drain()
+                    return 0
+                await failing
+            except DeliveryFailedError as failure:
+                _log.error("delivery_failed", detail=str(failure))
+            except TimeoutError:
+                _log.error("undelivered", bytes=publisher.held_bytes, after_s=DRAIN_S)
+            finally:
+                working.cancel()
+                failing.cancel()
+                await asyncio.gather(working, failing, return_exceptions=True)
+        return EX_SOFTWARE
+
+
+async def _stop_producer(producer: BatchProducer) -> None:
+    """Disconnect. What was not delivered by now has been reported, so a broker may not hold us."""
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            await producer.stop()
+    except TimeoutError:
+        _log.warning("kafka_did_not_say_goodbye", after_s=DRAIN_S)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)  # noqa: T201  # for the person at the terminal

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 #: How long aiokafka may try to deliver a batch. Long enough for a broker to restart.
@@ -51,7 +52,11 @@ class BatchProducer:
             max_request_size=4 * MAX_BATCH_BYTES,
             request_timeout_ms=DELIVERY_TIMEOUT_MS,
         )
-        await producer.start()
+        try:
+            await producer.start()
+        except KafkaError:
+            await producer.stop()
+            raise
         self._producer = producer
 
     async def stop(self) -> None:
@@ -66,6 +71,14 @@ class BatchProducer:
             known = (murmur2(key) & 0x7FFFFFFF) % partitions
             self._partitions[key, partitions] = known
         return known
+
+    async def partitions_of(self, topic: str) -> int:
+        """Return how many partitions `topic` has; 0 where it is not there."""
+        if self._producer is None:
+            message = "the producer was not started"
+            raise RuntimeError(message)
+        cluster = await self._producer.client.fetch_all_metadata()
+        return len(cluster.partitions_for_topic(topic) or ())
 
     async def send(
         self, topic: str, partition: int, records: Iterable[Record], header: tuple[str, bytes]

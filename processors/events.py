@@ -12,7 +12,8 @@ import msgspec
 Source = Literal["alpaca", "yahoo"]
 
 
-class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+# gc=False on what comes by the thousand: it holds no cycles, and the collector need not walk it.
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a tick came from, carried through every stage."""
 
     symbol: str
@@ -26,11 +27,11 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     raw_offset: int
 
 
-class _Valid(Provenance, frozen=True, kw_only=True, tag_field="kind", tag=str.lower):
+class _Valid(Provenance, frozen=True, kw_only=True, gc=False, tag_field="kind", tag=str.lower):
     market_time_ns: int
 
 
-class Trade(_Valid, frozen=True, kw_only=True):
+class Trade(_Valid, frozen=True, kw_only=True, gc=False):
     """A reported trade. `trade_id` is unique only within (symbol, exchange, tape, day)."""
 
     price: float
@@ -41,7 +42,7 @@ class Trade(_Valid, frozen=True, kw_only=True):
     conditions: list[str]
 
 
-class Quote(_Valid, frozen=True, kw_only=True):
+class Quote(_Valid, frozen=True, kw_only=True, gc=False):
     """The best bid and ask. A price of 0 means that this side has no quote."""
 
     bid_price: float
@@ -54,7 +55,7 @@ class Quote(_Valid, frozen=True, kw_only=True):
     conditions: list[str]
 
 
-class Bar(_Valid, frozen=True, kw_only=True):
+class Bar(_Valid, frozen=True, kw_only=True, gc=False):
     """Prices over an interval from `market_time_ns` on. `updated`: late trades changed it."""
 
     interval: Literal["1m", "5m", "1d"]
@@ -68,7 +69,7 @@ class Bar(_Valid, frozen=True, kw_only=True):
     vwap: float | None
 
 
-class Last(_Valid, frozen=True, kw_only=True):
+class Last(_Valid, frozen=True, kw_only=True, gc=False):
     """The last sale as a vendor summarised it; `market_time_ns` is when that sale happened."""
 
     price: float
@@ -79,7 +80,7 @@ class Last(_Valid, frozen=True, kw_only=True):
     currency: str
 
 
-class Status(_Valid, frozen=True, kw_only=True):
+class Status(_Valid, frozen=True, kw_only=True, gc=False):
     """A trading status of a symbol: a halt, a resumption."""
 
     status_code: str
@@ -89,7 +90,7 @@ class Status(_Valid, frozen=True, kw_only=True):
     tape: str
 
 
-class Luld(_Valid, frozen=True, kw_only=True):
+class Luld(_Valid, frozen=True, kw_only=True, gc=False):
     """The limit-up limit-down band of a symbol."""
 
     limit_up: float
@@ -98,7 +99,7 @@ class Luld(_Valid, frozen=True, kw_only=True):
     tape: str
 
 
-class Correction(_Valid, frozen=True, kw_only=True):
+class Correction(_Valid, frozen=True, kw_only=True, gc=False):
     """A trade that was reported wrongly, and what it should have been."""
 
     exchange: str
@@ -113,7 +114,7 @@ class Correction(_Valid, frozen=True, kw_only=True):
     corrected_conditions: list[str]
 
 
-class Cancel(_Valid, frozen=True, kw_only=True):
+class Cancel(_Valid, frozen=True, kw_only=True, gc=False):
     """A trade that was taken back. `action`: C cancelled, E entered in error."""
 
     exchange: str
@@ -137,7 +138,7 @@ RejectReason = Literal[
 ]
 
 
-class RejectedTick(Provenance, frozen=True, kw_only=True):
+class RejectedTick(Provenance, frozen=True, kw_only=True, gc=False):
     """A tick that broke a rule (`ticks.rejected`), with what it takes to look at it again.
 
     Attributes:
@@ -187,7 +188,7 @@ class RouterTransition(msgspec.Struct, frozen=True, kw_only=True):
     cause_offset: int
 
 
-class RoutedPrice(Provenance, frozen=True, kw_only=True):
+class RoutedPrice(Provenance, frozen=True, kw_only=True, gc=False):
     """The price to trust (`prices.routed`, `prices.latest`).
 
     Attributes:

@@ -7,7 +7,7 @@ what was found, and keeps the vendor's bytes.
 import math
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,21 @@ from processors.vendors import alpaca, yahoo
 FUTURE_TOLERANCE_NS = 5 * 60 * 1_000_000_000
 
 _raw_tick = msgspec.json.Decoder(RawTick)
+
+
+class _AlpacaJson(msgspec.Struct, frozen=True, gc=False):
+    """The raw tick that comes by the thousand, with the vendor's message read in the same pass."""
+
+    source: Literal["alpaca"]
+    encoding: Literal["json"]
+    feed: str
+    session_id: str
+    session_seq: int
+    received_at_ns: int
+    raw: alpaca.Message
+
+
+_alpaca_json = msgspec.json.Decoder(_AlpacaJson)
 
 
 class Position(NamedTuple):
@@ -48,10 +63,16 @@ def judge(
 
     """
     try:
-        raw = _raw_tick.decode(value)
-    except msgspec.DecodeError as error:
-        return _unreadable(value, position, f"not a raw tick: {error}")
-    where: dict[str, Any] = {
+        quick = _alpaca_json.decode(value)
+        tick = alpaca.event(quick.raw, _where(quick, position))
+    except ValueError:
+        # of another vendor or encoding, or something is wrong with it: look closely
+        return _judge_closely(value, position, known)
+    return tick if check(tick, known) is None else _judge_closely(value, position, known)
+
+
+def _where(raw: RawTick | _AlpacaJson, position: Position) -> dict[str, Any]:
+    return {
         "source": raw.source,
         "feed": raw.feed,
         "session_id": raw.session_id,
@@ -61,8 +82,17 @@ def judge(
         "raw_partition": position.partition,
         "raw_offset": position.offset,
     }
+
+
+def _judge_closely(
+    value: bytes, position: Position, known: Collection[str]
+) -> events.ValidTick | events.RejectedTick:
     try:
-        tick = _read(raw, where)
+        raw = _raw_tick.decode(value)
+    except msgspec.DecodeError as error:
+        return _unreadable(value, position, f"not a raw tick: {error}")
+    try:
+        tick = _read(raw, _where(raw, position))
     except alpaca.UnknownTypeError as error:
         broken = Broken("unknown_type", str(error))
     except ValueError as error:
@@ -73,7 +103,7 @@ def judge(
             return tick
         broken = found
     return events.RejectedTick(
-        **where,
+        **_where(raw, position),
         symbol=raw.symbol,
         reason=broken.reason,
         detail=broken.detail,

@@ -47,7 +47,6 @@ class BatchProducer:
             client_id=self._client_id,
             acks="all",
             enable_idempotence=True,
-            compression_type="lz4",
             max_batch_size=MAX_BATCH_BYTES,
             max_request_size=4 * MAX_BATCH_BYTES,
             request_timeout_ms=DELIVERY_TIMEOUT_MS,

@@ -6,6 +6,7 @@ Timestamp in MessagePack. Both become int64 nanoseconds; `datetime` would cut th
 
 import re
 import struct
+from collections.abc import Callable
 from datetime import date
 from functools import lru_cache
 from typing import Any
@@ -21,12 +22,12 @@ NS = 1_000_000_000
 Time = str | Ext
 
 
-class _Message(msgspec.Struct, frozen=True):
+class _Message(msgspec.Struct, frozen=True, gc=False):
     S: str
     t: Time
 
 
-class _Trade(_Message, frozen=True, tag_field="T", tag="t"):
+class _Trade(_Message, frozen=True, gc=False, tag_field="T", tag="t"):
     i: int
     x: str
     p: float
@@ -35,7 +36,7 @@ class _Trade(_Message, frozen=True, tag_field="T", tag="t"):
     c: list[str] | None = None
 
 
-class _Quote(_Message, frozen=True, tag_field="T", tag="q"):
+class _Quote(_Message, frozen=True, gc=False, tag_field="T", tag="q"):
     bx: str
     bp: float
     bs: float
@@ -46,7 +47,7 @@ class _Quote(_Message, frozen=True, tag_field="T", tag="q"):
     c: list[str] | None = None
 
 
-class _Bar(_Message, frozen=True, tag_field="T", tag="b"):
+class _Bar(_Message, frozen=True, gc=False, tag_field="T", tag="b"):
     o: float
     h: float
     l: float  # noqa: E741  # the vendor's name
@@ -56,15 +57,15 @@ class _Bar(_Message, frozen=True, tag_field="T", tag="b"):
     vw: float | None = None
 
 
-class _UpdatedBar(_Bar, frozen=True, tag_field="T", tag="u"):
+class _UpdatedBar(_Bar, frozen=True, gc=False, tag_field="T", tag="u"):
     pass
 
 
-class _DailyBar(_Bar, frozen=True, tag_field="T", tag="d"):
+class _DailyBar(_Bar, frozen=True, gc=False, tag_field="T", tag="d"):
     pass
 
 
-class _Status(_Message, frozen=True, tag_field="T", tag="s"):
+class _Status(_Message, frozen=True, gc=False, tag_field="T", tag="s"):
     sc: str
     sm: str = ""
     rc: str = ""
@@ -72,14 +73,14 @@ class _Status(_Message, frozen=True, tag_field="T", tag="s"):
     z: str = ""
 
 
-class _Luld(_Message, frozen=True, tag_field="T", tag="l"):
+class _Luld(_Message, frozen=True, gc=False, tag_field="T", tag="l"):
     u: float
     d: float
     i: str = ""
     z: str = ""
 
 
-class _Correction(_Message, frozen=True, tag_field="T", tag="c"):
+class _Correction(_Message, frozen=True, gc=False, tag_field="T", tag="c"):
     x: str
     oi: int
     op: float
@@ -92,7 +93,7 @@ class _Correction(_Message, frozen=True, tag_field="T", tag="c"):
     z: str = ""
 
 
-class _Cancel(_Message, frozen=True, tag_field="T", tag="x"):
+class _Cancel(_Message, frozen=True, gc=False, tag_field="T", tag="x"):
     i: int
     x: str
     p: float
@@ -101,10 +102,11 @@ class _Cancel(_Message, frozen=True, tag_field="T", tag="x"):
     z: str = ""
 
 
-_Any = _Trade | _Quote | _Bar | _UpdatedBar | _DailyBar | _Status | _Luld | _Correction | _Cancel
+#: Any message of the stream, told apart by `T`.
+Message = _Trade | _Quote | _Bar | _UpdatedBar | _DailyBar | _Status | _Luld | _Correction | _Cancel
 
-_json = msgspec.json.Decoder(_Any)
-_msgpack = msgspec.msgpack.Decoder(_Any)
+_json = msgspec.json.Decoder(Message)
+_msgpack = msgspec.msgpack.Decoder(Message)
 
 
 class _Kind(msgspec.Struct):
@@ -134,7 +136,7 @@ def read(raw: bytes, *, msgpack: bool, where: dict[str, Any]) -> events.ValidTic
     Args:
         raw: the message, as the vendor sent it.
         msgpack: whether it is MessagePack rather than JSON.
-        where: the fields of `events.Provenance` but for the symbol.
+        where: the fields of `events.Provenance` but for the symbol; it is filled up.
 
     Raises:
         UnknownTypeError: `T` is not one that we know.
@@ -151,7 +153,7 @@ def read(raw: bytes, *, msgpack: bool, where: dict[str, Any]) -> events.ValidTic
         raise ValueError(str(error)) from None
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from None
-    return _event(message, {**where, "symbol": message.S, "market_time_ns": time_ns(message.t)})
+    return event(message, where)
 
 
 def _kind(raw: bytes, *, msgpack: bool) -> str:
@@ -161,87 +163,118 @@ def _kind(raw: bytes, *, msgpack: bool) -> str:
         return ""
 
 
-def _event(  # noqa: PLR0911  # a table of kinds, written as a match
-    message: Any, where: dict[str, Any]
-) -> events.ValidTick:
-    match message:
-        case _Trade():
-            return events.Trade(
-                **where,
-                price=message.p,
-                size=message.s,
-                exchange=message.x,
-                tape=message.z,
-                trade_id=message.i,
-                conditions=message.c or [],
-            )
-        case _Quote():
-            return events.Quote(
-                **where,
-                bid_price=message.bp,
-                bid_size=message.bs,
-                bid_exchange=message.bx,
-                ask_price=message.ap,
-                ask_size=message.as_,
-                ask_exchange=message.ax,
-                tape=message.z,
-                conditions=message.c or [],
-            )
-        case _Bar():
-            return events.Bar(
-                **where,
-                **_BAR_KINDS[type(message)],
-                open=message.o,
-                high=message.h,
-                low=message.l,
-                close=message.c,
-                volume=message.v,
-                trade_count=message.n,
-                vwap=message.vw,
-            )
-        case _Status():
-            return events.Status(
-                **where,
-                status_code=message.sc,
-                status_message=message.sm,
-                reason_code=message.rc,
-                reason_message=message.rm,
-                tape=message.z,
-            )
-        case _Luld():
-            return events.Luld(
-                **where,
-                limit_up=message.u,
-                limit_down=message.d,
-                indicator=message.i,
-                tape=message.z,
-            )
-        case _Correction():
-            return events.Correction(
-                **where,
-                exchange=message.x,
-                tape=message.z,
-                original_id=message.oi,
-                original_price=message.op,
-                original_size=message.os,
-                original_conditions=message.oc or [],
-                corrected_id=message.ci,
-                corrected_price=message.cp,
-                corrected_size=message.cs,
-                corrected_conditions=message.cc or [],
-            )
-        case _Cancel():
-            return events.Cancel(
-                **where,
-                exchange=message.x,
-                tape=message.z,
-                trade_id=message.i,
-                price=message.p,
-                size=message.s,
-                action=message.a,
-            )
-    unreachable = f"no event for {type(message).__name__}"
-    raise AssertionError(unreachable)
+def event(message: Message, where: dict[str, Any]) -> events.ValidTick:
+    """Return the canonical tick of a message that was taken apart; fills up `where`.
+
+    Raises:
+        ValueError: its time is no time.
+
+    """
+    where["symbol"] = message.S
+    where["market_time_ns"] = time_ns(message.t)
+    return _EVENTS[type(message)](message, where)
+
+
+def _trade(m: _Trade, where: dict[str, Any]) -> events.Trade:
+    return events.Trade(
+        **where,
+        price=m.p,
+        size=m.s,
+        exchange=m.x,
+        tape=m.z,
+        trade_id=m.i,
+        conditions=m.c or [],
+    )
+
+
+def _quote(m: _Quote, where: dict[str, Any]) -> events.Quote:
+    return events.Quote(
+        **where,
+        bid_price=m.bp,
+        bid_size=m.bs,
+        bid_exchange=m.bx,
+        ask_price=m.ap,
+        ask_size=m.as_,
+        ask_exchange=m.ax,
+        tape=m.z,
+        conditions=m.c or [],
+    )
+
+
+def _bar(m: _Bar, where: dict[str, Any]) -> events.Bar:
+    return events.Bar(
+        **where,
+        **_BAR_KINDS[type(m)],
+        open=m.o,
+        high=m.h,
+        low=m.l,
+        close=m.c,
+        volume=m.v,
+        trade_count=m.n,
+        vwap=m.vw,
+    )
+
+
+def _status(m: _Status, where: dict[str, Any]) -> events.Status:
+    return events.Status(
+        **where,
+        status_code=m.sc,
+        status_message=m.sm,
+        reason_code=m.rc,
+        reason_message=m.rm,
+        tape=m.z,
+    )
+
+
+def _luld(m: _Luld, where: dict[str, Any]) -> events.Luld:
+    return events.Luld(
+        **where,
+        limit_up=m.u,
+        limit_down=m.d,
+        indicator=m.i,
+        tape=m.z,
+    )
+
+
+def _correction(m: _Correction, where: dict[str, Any]) -> events.Correction:
+    return events.Correction(
+        **where,
+        exchange=m.x,
+        tape=m.z,
+        original_id=m.oi,
+        original_price=m.op,
+        original_size=m.os,
+        original_conditions=m.oc or [],
+        corrected_id=m.ci,
+        corrected_price=m.cp,
+        corrected_size=m.cs,
+        corrected_conditions=m.cc or [],
+    )
+
+
+def _cancel(m: _Cancel, where: dict[str, Any]) -> events.Cancel:
+    return events.Cancel(
+        **where,
+        exchange=m.x,
+        tape=m.z,
+        trade_id=m.i,
+        price=m.p,
+        size=m.s,
+        action=m.a,
+    )
+
+
+_EVENTS: dict[type, Callable[[Any, dict[str, Any]], events.ValidTick]] = {
+    _Trade: _trade,
+    _Quote: _quote,
+    _Bar: _bar,
+    _UpdatedBar: _bar,
+    _DailyBar: _bar,
+    _Status: _status,
+    _Luld: _luld,
+    _Correction: _correction,
+    _Cancel: _cancel,
+}
 
 
 def time_ns(t: Time) -> int:
@@ -257,6 +290,24 @@ _RFC3339 = re.compile(
 
 
 def _text_ns(text: str) -> int:
+    # Almost every time is UTC, and thousands share a second: look the second up, add the fraction.
+    second = _seconds.get(text[:19])
+    fraction = text[20:-1]
+    if second is not None and text[-1:] == "Z" and text[19:20] == "." and _is_fraction(fraction):
+        return second + int(fraction.ljust(9, "0"))
+    return _any_text_ns(text)
+
+
+#: Nanoseconds of the seconds seen lately, by their text.
+_seconds: dict[str, int] = {}
+_SECONDS_KEPT = 4_096
+
+
+def _is_fraction(text: str) -> bool:
+    return 0 < len(text) <= 9 and text.isascii() and text.isdigit()  # noqa: PLR2004
+
+
+def _any_text_ns(text: str) -> int:
     found = _RFC3339.fullmatch(text)
     if not found:
         message = f"time {text!r} is not RFC 3339 with at most 9 fractional digits"
@@ -266,6 +317,10 @@ def _text_ns(text: str) -> int:
     if sign:
         offset = int(off_hours) * 3600 + int(off_minutes) * 60
         seconds -= offset if sign == "+" else -offset
+    elif text.startswith(f"{day}T"):
+        if len(_seconds) >= _SECONDS_KEPT:
+            _seconds.clear()
+        _seconds[text[:19]] = seconds * NS
     return seconds * NS + (int(fraction.ljust(9, "0")) if fraction else 0)
 
 

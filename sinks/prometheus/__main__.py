@@ -1,0 +1,99 @@
+"""`python -m sinks.prometheus`: reads the log from its end on, and exposes what it says."""
+
+import asyncio
+import signal
+import sys
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from infra.settings import EX_UNAVAILABLE, StageSettings, load
+from infra.telemetry import Meters, StatusServer, configure_logging
+from sinks.prometheus.measure import MEASURED, Count, Sample
+
+log = structlog.get_logger()
+
+
+class PrometheusSink:
+    """Feeds the meters from the tail of the log. It has no group: each instance sees all of it."""
+
+    def __init__(self, settings: StageSettings) -> None:
+        self._settings = settings
+        self._meters = Meters("prices")
+        self._measured = {settings.topic(topic.name): of for topic, of in MEASURED.items()}
+        self._waiting_for: str | None = "Kafka"
+
+    async def run(self) -> int:
+        """Run until SIGTERM or SIGINT, and return the exit code."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        status = StatusServer(
+            self._meters,
+            host=self._settings.metrics_host,
+            port=self._settings.metrics_port,
+            ready=lambda: self._waiting_for,
+        )
+        await status.start()
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap_servers, enable_auto_commit=False
+        )
+        try:
+            await consumer.start()
+        except KafkaConnectionError as error:
+            log.critical("kafka_unreachable", variable="KAFKA_BOOTSTRAP_SERVERS", error=str(error))
+            return EX_UNAVAILABLE
+        try:
+            partitions = [
+                TopicPartition(self._settings.topic(topic.name), partition)
+                for topic in MEASURED
+                for partition in range(topic.partitions)
+            ]
+            consumer.assign(partitions)
+            await consumer.seek_to_end(*partitions)
+            self._waiting_for = None
+            while not stop.is_set():
+                fetched = await consumer.getmany(timeout_ms=250)
+                for tp, records in fetched.items():
+                    self._take(tp.topic, records)
+        finally:
+            await consumer.stop()
+            await status.stop()
+        return 0
+
+    def _take(self, topic: str, records: list[ConsumerRecord]) -> None:
+        measure = self._measured[topic]
+        try:
+            self._feed(measure(record.value for record in records))
+        except msgspec.DecodeError:
+            # one of them is not ours: the others still count
+            for record in records:
+                try:
+                    self._feed(measure([record.value]))
+                except msgspec.DecodeError as error:
+                    place = f"{topic}/{record.partition}/{record.offset}"
+                    log.warning("record_unreadable", place=place, error=str(error))
+
+    def _feed(self, samples: list[Sample]) -> None:
+        for sample in samples:
+            if isinstance(sample, Count):
+                self._meters.add(sample.name, sample.amount, **sample.labels)
+            else:
+                self._meters.observe(sample.name, sample.value, **sample.labels)
+
+
+def main() -> int:
+    """Run the sink, and return the exit code."""
+    settings = load(StageSettings)
+    configure_logging("prometheus", settings.log_level)
+
+    async def run() -> int:
+        return await PrometheusSink(settings).run()
+
+    return asyncio.run(run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -12,6 +12,8 @@ from infra.topics import TOPICS, Topic
 #: How long a cluster may take to make the topics and to tell every client of them.
 VISIBLE_SECONDS = 30.0
 POLL_SECONDS = 0.02
+#: With three copies a broker may fail while another is being replaced.
+REPLICAS = 3
 
 
 class TopicMismatchError(Exception):
@@ -19,9 +21,14 @@ class TopicMismatchError(Exception):
 
 
 async def ensure_topics(
-    bootstrap_servers: str, prefix: str = "", replication_factor: int = 1
+    bootstrap_servers: str, prefix: str = "", replication_factor: int | None = None
 ) -> list[str]:
     """Make every declared topic that is not there yet, and return the names of those made.
+
+    Args:
+        bootstrap_servers: `host:port[,host:port...]`.
+        prefix: put before every name.
+        replication_factor: None for `REPLICAS`, or as many as there are brokers.
 
     Raises:
         TopicMismatchError: a topic exists with another number of partitions.
@@ -31,7 +38,8 @@ async def ensure_topics(
     """
     async with _admin(bootstrap_servers) as admin, asyncio.timeout(VISIBLE_SECONDS):
         missing = _missing(await _partitions(admin), prefix)
-        made = await _create(admin, missing, prefix, replication_factor)
+        replicas = replication_factor or min(REPLICAS, await _brokers(admin))
+        made = await _create(admin, missing, prefix, replicas)
         # a broker answers before it knows what the controller has made; and whoever was faster
         # than we may have made it otherwise
         while _missing(await _partitions(admin), prefix):
@@ -60,6 +68,10 @@ async def _admin(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
         yield admin
     finally:
         await admin.close()
+
+
+async def _brokers(admin: AIOKafkaAdminClient) -> int:
+    return len((await admin.describe_cluster())["brokers"])
 
 
 async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:

@@ -59,6 +59,7 @@ class Monitoring:
         amtool: its checker.
         page_assets: the directory of Prometheus's page, where its package leaves that outside the
             program; None where the program holds its page itself.
+        alertmanager_home: where Alertmanager has to be started; None for anywhere.
 
     """
 
@@ -67,6 +68,7 @@ class Monitoring:
     alertmanager: Path
     amtool: Path
     page_assets: Path | None = None
+    alertmanager_home: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +237,7 @@ def _monitoring_unpacked(tools: Path, say: Say) -> Monitoring:
                     ["dpkg", "-x", str(package), str(into)],
                     failing=f"dpkg could not unpack {package.name}",
                 )
+        _make_relative(into / "usr" / "bin" / "prometheus-alertmanager")
 
     programs = _once(root, fetch) / "usr" / "bin"
     return Monitoring(
@@ -243,7 +246,21 @@ def _monitoring_unpacked(tools: Path, say: Say) -> Monitoring:
         alertmanager=programs / "prometheus-alertmanager",
         amtool=programs / "amtool",
         page_assets=root / "usr" / "share" / "prometheus" / "web",
+        alertmanager_home=root / "usr" / "share" / "prometheus",
     )
+
+
+#: Debian's Alertmanager opens its templates by this path, whatever its options say.
+TEMPLATES = b"/usr/share/prometheus/alertmanager"
+
+
+def _make_relative(program: Path) -> None:
+    """Let an unpacked Alertmanager find its templates from the directory it is started in.
+
+    The path in the program is replaced by one of the same length, as conda does with prefixes.
+    """
+    relative = b"./" * ((len(TEMPLATES) - len(b"alertmanager")) // 2) + b"alertmanager"
+    program.write_bytes(program.read_bytes().replace(TEMPLATES, relative))
 
 
 def _download(packages: Sequence[str], into: Path) -> None:

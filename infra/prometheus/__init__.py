@@ -1,0 +1,1 @@
+"""How Prometheus is configured: what it scrapes, under which job names."""

@@ -1,0 +1,62 @@
+"""What the local stack reads from the environment: where parts run elsewhere, and the keys."""
+
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from infra.settings import StageSettings
+
+
+class StackEnvironment(StageSettings):
+    """Which parts are elsewhere; what is not named is run here.
+
+    Attributes:
+        clickhouse_url: a ClickHouse server, `http://user:password@host:8123`.
+        clickhouse_database: where the sink writes.
+        prometheus_url: a Prometheus that scrapes the stages itself.
+        alertmanager_url: an Alertmanager that alerts are sent to.
+        alpaca_api_key_id: with the secret key: the real vendors instead of the simulators.
+        alpaca_api_secret_key: the other half.
+
+    """
+
+    clickhouse_url: SecretStr | None = None
+    clickhouse_database: str = Field(default="twinfeed", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    prometheus_url: str | None = None
+    alertmanager_url: str | None = None
+    alpaca_api_key_id: SecretStr | None = None
+    alpaca_api_secret_key: SecretStr | None = None
+
+    @field_validator("clickhouse_url", "prometheus_url", "alertmanager_url")
+    @classmethod
+    def _url(cls, value: SecretStr | str | None) -> SecretStr | str | None:
+        url = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if url is not None:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                # not repeated: it may hold a password
+                message = "expected http://host:port or https://host:port"
+                raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _both_keys(self) -> Self:
+        if (self.alpaca_api_key_id is None) != (self.alpaca_api_secret_key is None):
+            message = (
+                "ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY go together: give both for the real "
+                "market, or neither for the simulated one"
+            )
+            raise ValueError(message)
+        return self
+
+    @property
+    def live(self) -> bool:
+        """Whether the real vendors are used."""
+        return self.alpaca_api_key_id is not None
+
+    @property
+    def kafka_elsewhere(self) -> str | None:
+        """The Kafka that was named, or None where none was."""
+        named = "kafka_bootstrap_servers" in self.model_fields_set
+        return self.kafka_bootstrap_servers if named else None

@@ -1,0 +1,48 @@
+"""What a child says: kept in a file that cannot fill the disk, its last lines in memory."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+#: A file this long is put aside as `<name>.log.1`, in place of the one before.
+FILE_BYTES = 10 * 1024 * 1024
+TAIL_BYTES = 16 * 1024
+
+
+class Output:
+    """The output of one process, over all its starts.
+
+    Args:
+        path: the file; appended to.
+        limit: how long it may get, in bytes, before it is put aside.
+
+    """
+
+    def __init__(self, path: Path, limit: int = FILE_BYTES) -> None:
+        self._path = path
+        self._limit = limit
+        self._file: BinaryIO = path.open("ab")
+        self._tail = bytearray()
+
+    def write(self, chunk: bytes) -> None:
+        """Keep a piece of output."""
+        if self._file.tell() + len(chunk) > self._limit:
+            self._file.close()
+            self._path.rename(self._path.with_name(self._path.name + ".1"))
+            self._file = self._path.open("ab")
+        self._file.write(chunk)
+        self._file.flush()
+        self._tail += chunk
+        del self._tail[:-TAIL_BYTES]
+
+    def fresh(self) -> None:
+        """Forget the last lines: what follows is said by a new start."""
+        self._tail.clear()
+
+    def last_lines(self, count: int) -> list[str]:
+        """Return the last lines that are not blank."""
+        lines = [line.rstrip() for line in self._tail.decode(errors="replace").splitlines()]
+        return [line for line in lines if line][-count:]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,445 @@
+"""What the local stack consists of, as data: every process, its command, and what it waits for.
+
+Pure: `plan(settings)` starts nothing and reads nothing. A part that runs elsewhere (a Kafka, a
+ClickHouse, the real vendors) is simply not in the plan, and whoever needs it is told its address.
+
+Secrets travel by environment only; `Process.secrets` names those that a process may see, and the
+supervisor withholds them from all others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from infra.kafka.broker import BrokerConfig
+from infra.prometheus import config as prometheus_config
+from infra.stack.toolchain import ROOT, Toolchain
+
+HOST: Final = "127.0.0.1"
+ALERTMANAGER_CONFIG: Final = ROOT / "infra" / "alertmanager" / "alertmanager.yml"
+
+#: process -> its ports at offset 0: (number, what it is for)
+PORTS: Final[Mapping[str, tuple[tuple[int, str], ...]]] = {
+    "kafka": ((19092, "Kafka"), (19093, "Kafka's controller")),
+    "clickhouse": (
+        (18123, "ClickHouse's HTTP interface"),
+        (19206, "the ClickHouse sink's metrics"),
+    ),
+    "prometheus": ((19090, "Prometheus"),),
+    "alertmanager": ((19095, "Alertmanager"),),
+    "alpaca-simulator": ((19100, "the Alpaca simulator"),),
+    "yahoo-simulator": ((19101, "the Yahoo simulator"),),
+    "alpaca": ((19201, "the Alpaca worker's metrics"),),
+    "yahoo": ((19202, "the Yahoo worker's metrics"),),
+    "validate": ((19203, "the validator's metrics"),),
+    "route": ((19204, "the router's metrics"),),
+    "forward": ((19205, "the forwarder's metrics"),),
+    "prometheus-sink": ((19207, "the Prometheus sink's metrics"),),
+}
+
+#: How long each may take to end by itself. Along any chain of dependencies the sum stays under the
+#: ten seconds that the whole stack has.
+STAGE_STOP_SECONDS: Final = 5.0
+SERVER_STOP_SECONDS: Final = 3.0
+
+ALPACA_SECRETS: Final = ("ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY")
+CLICKHOUSE_SECRETS: Final = ("CLICKHOUSE_URL",)
+SECRETS: Final = (*ALPACA_SECRETS, *CLICKHOUSE_SECRETS)
+
+#: The keys that the simulator takes; known to all and good for nothing else.
+SIMULATED_KEYS: Final = {
+    "ALPACA_API_KEY_ID": "simulated-key",
+    "ALPACA_API_SECRET_KEY": "simulated-secret",
+}
+#: Real polls are a minute apart; a demonstration should not wait that long for its fallback.
+SIMULATED_POLL_SECONDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReady:
+    """Ready when a GET is answered with 200."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaReady:
+    """Ready when a client's metadata request is answered."""
+
+    bootstrap_servers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Ready when it has ended with exit code 0: a step, not a server."""
+
+
+Probe = HttpReady | KafkaReady | Finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process of the stack.
+
+    Attributes:
+        name: what it is called in the view, in the logs and in `after`.
+        command: its command line; holds no secret.
+        env: what it gets on top of the inherited environment.
+        secrets: which of the inherited `SECRETS` it may see.
+        ready: how to tell that it does its work.
+        after: the processes that must have been ready before it is started.
+        stop_seconds: how long it may take to end by itself.
+        metrics: where its metrics are, if it has any.
+        directory: where it is started; None for where the stack was.
+        essential: whether the stack is of no use without it.
+
+    """
+
+    name: str
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    ready: Probe
+    after: tuple[str, ...] = ()
+    stop_seconds: float = STAGE_STOP_SECONDS
+    metrics: str | None = None
+    directory: Path | None = None
+    essential: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Somewhere for the user to look."""
+
+    name: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackSettings:
+    """What differs between two local stacks.
+
+    Attributes:
+        data: the one directory that everything is kept under.
+        python: the interpreter for the stages.
+        toolchain: the programs that are not Python.
+        port_offset: added to every port of `PORTS`.
+        rate: messages a second of the simulated Alpaca.
+        seed: of the simulated market.
+        live: whether to talk to the real vendors, with the keys in the environment.
+        topic_prefix: put before every topic's name.
+        kafka_bootstrap_servers: a Kafka elsewhere, instead of one here; and so on.
+        clickhouse_url: may hold a password.
+        clickhouse_database: where the sink writes.
+        prometheus_url: a Prometheus elsewhere.
+        alertmanager_url: an Alertmanager elsewhere.
+
+    """
+
+    data: Path
+    python: str
+    toolchain: Toolchain
+    port_offset: int = 0
+    rate: float = 500
+    seed: int = 7
+    live: bool = False
+    topic_prefix: str = ""
+    kafka_bootstrap_servers: str | None = None
+    clickhouse_url: str | None = field(default=None, repr=False)
+    clickhouse_database: str = "twinfeed"
+    prometheus_url: str | None = None
+    alertmanager_url: str | None = None
+
+    def port(self, process: str, which: int = 0) -> int:
+        """Return a port of a process."""
+        return PORTS[process][which][0] + self.port_offset
+
+    @property
+    def kafka(self) -> str:
+        """Where Kafka is."""
+        return self.kafka_bootstrap_servers or f"{HOST}:{self.port('kafka')}"
+
+    @property
+    def broker(self) -> BrokerConfig | None:
+        """The broker to run here, or None where Kafka is elsewhere."""
+        if self.kafka_bootstrap_servers or not (self.toolchain.java and self.toolchain.kafka):
+            return None
+        return BrokerConfig(
+            port=self.port("kafka"),
+            controller_port=self.port("kafka", 1),
+            directory=self.data / "kafka",
+            java=self.toolchain.java,
+            jars=self.toolchain.kafka,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The whole stack.
+
+    Attributes:
+        processes: in an order in which each comes after what it waits for.
+        ports: what has to be free here: number -> what it is for.
+        files: what has to be written first: path -> content.
+        directories: what has to exist first.
+        addresses: where the user may look.
+
+    """
+
+    processes: tuple[Process, ...]
+    ports: Mapping[int, str]
+    files: Mapping[Path, str]
+    directories: tuple[Path, ...]
+    addresses: tuple[Address, ...]
+
+
+def plan(settings: StackSettings) -> Plan:
+    """Lay out the stack that these settings ask for."""
+    processes = (
+        *_kafka(settings),
+        *_simulators(settings),
+        *_stages(settings),
+        *_monitoring(settings),
+    )
+    running = {process.name for process in processes}
+    return Plan(
+        processes=processes,
+        ports={
+            number + settings.port_offset: purpose
+            for name, ports in PORTS.items()
+            if name in running
+            for number, purpose in ports
+            if not (purpose == "ClickHouse's HTTP interface" and settings.clickhouse_url)
+        },
+        files=_files(settings, running),
+        directories=tuple(
+            settings.data / name
+            for name in ("kafka", "clickhouse", "prometheus", "alertmanager", "ledgers", "logs")
+        ),
+        addresses=_addresses(settings, running),
+    )
+
+
+def _kafka(settings: StackSettings) -> tuple[Process, ...]:
+    broker = settings.broker
+    topics = Process(
+        name="topics",
+        command=(settings.python, "-m", "infra.cli", "topics", "create"),
+        env=_pipeline(settings),
+        ready=Finished(),
+        after=("kafka",) if broker else (),
+        stop_seconds=SERVER_STOP_SECONDS,
+    )
+    if not broker:
+        return (topics,)
+    node = Process(
+        name="kafka",
+        command=broker.command,
+        ready=KafkaReady(broker.bootstrap_servers),
+        stop_seconds=SERVER_STOP_SECONDS,
+    )
+    return (node, topics)
+
+
+def _simulators(settings: StackSettings) -> tuple[Process, ...]:
+    if settings.live:
+        return ()
+    options = {"alpaca": ("--rate", f"{settings.rate:g}"), "yahoo": ()}
+    return tuple(
+        Process(
+            name=f"{vendor}-simulator",
+            command=(
+                *(settings.python, "-m", "infra.simulators", vendor),
+                *("--port", str(settings.port(f"{vendor}-simulator"))),
+                *("--seed", str(settings.seed)),
+                *("--ledger", str(settings.data / "ledgers" / f"{vendor}.jsonl")),
+                *options[vendor],
+            ),
+            ready=HttpReady(f"http://{HOST}:{settings.port(f'{vendor}-simulator')}/ready"),
+            stop_seconds=SERVER_STOP_SECONDS,
+        )
+        for vendor in ("alpaca", "yahoo")
+    )
+
+
+def _stages(settings: StackSettings) -> tuple[Process, ...]:
+    alpaca, yahoo = _vendors(settings)
+    after_topics = ("topics",)
+    return (
+        _stage(settings, "validate", "processors", "validate", after=after_topics),
+        _stage(settings, "route", "processors", "route", after=after_topics),
+        _stage(settings, "forward", "processors", "forward", after=after_topics),
+        _stage(
+            settings,
+            "clickhouse",
+            "sinks.clickhouse",
+            env=_clickhouse(settings),
+            secrets=CLICKHOUSE_SECRETS if settings.clickhouse_url else (),
+            after=after_topics,
+            metrics=1,
+        ),
+        _stage(settings, "prometheus-sink", "sinks.prometheus", after=after_topics),
+        _stage(
+            settings,
+            *("alpaca", "ingest", "alpaca"),
+            env=alpaca,
+            secrets=ALPACA_SECRETS if settings.live else (),
+            after=(*after_topics, *(() if settings.live else ("alpaca-simulator",))),
+        ),
+        _stage(
+            settings,
+            *("yahoo", "ingest", "yahoo"),
+            env=yahoo,
+            after=(*after_topics, *(() if settings.live else ("yahoo-simulator",))),
+        ),
+    )
+
+
+def _stage(
+    settings: StackSettings,
+    name: str,
+    module: str,
+    *arguments: str,
+    after: tuple[str, ...],
+    env: Mapping[str, str] | None = None,
+    secrets: tuple[str, ...] = (),
+    metrics: int = 0,
+) -> Process:
+    port = settings.port(name, metrics)
+    where = f"http://{HOST}:{port}"
+    return Process(
+        name=name,
+        command=(settings.python, "-m", module, *arguments),
+        env={
+            **_pipeline(settings),
+            "METRICS_HOST": HOST,
+            "METRICS_PORT": str(port),
+            **(env or {}),
+        },
+        secrets=secrets,
+        ready=HttpReady(f"{where}/ready"),
+        after=after,
+        metrics=f"{where}/metrics",
+    )
+
+
+def _pipeline(settings: StackSettings) -> dict[str, str]:
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": settings.kafka,
+        "TOPIC_PREFIX": settings.topic_prefix,
+    }
+
+
+def _vendors(settings: StackSettings) -> tuple[dict[str, str], dict[str, str]]:
+    if settings.live:
+        return {}, {}
+    alpaca = f"ws://{HOST}:{settings.port('alpaca-simulator')}/v2/iex"
+    yahoo = f"http://{HOST}:{settings.port('yahoo-simulator')}"
+    return (
+        {"ALPACA_STREAM_URL": alpaca, **SIMULATED_KEYS},
+        {"YAHOO_BASE_URL": yahoo, "YAHOO_POLL_SECONDS": str(SIMULATED_POLL_SECONDS)},
+    )
+
+
+def _clickhouse(settings: StackSettings) -> dict[str, str]:
+    if settings.clickhouse_url:
+        return {"CLICKHOUSE_DATABASE": settings.clickhouse_database}
+    return {
+        "CLICKHOUSE_DATABASE": settings.clickhouse_database,
+        "CLICKHOUSE_DIRECTORY": str(settings.data / "clickhouse"),
+        "CLICKHOUSE_HTTP_PORT": str(settings.port("clickhouse")),
+    }
+
+
+def _monitoring(settings: StackSettings) -> tuple[Process, ...]:
+    programs = settings.toolchain.monitoring
+    if programs is None:
+        return ()
+    wanted = []
+    if not settings.alertmanager_url:
+        address = f"{HOST}:{settings.port('alertmanager')}"
+        wanted.append(
+            Process(
+                name="alertmanager",
+                command=(
+                    str(programs.alertmanager),
+                    f"--config.file={ALERTMANAGER_CONFIG}",
+                    f"--storage.path={settings.data / 'alertmanager'}",
+                    f"--web.listen-address={address}",
+                    "--cluster.listen-address=",  # one of them has no peers to gossip with
+                ),
+                ready=HttpReady(f"http://{address}/-/ready"),
+                stop_seconds=SERVER_STOP_SECONDS,
+                directory=programs.alertmanager_home,
+                essential=False,
+            )
+        )
+    if not settings.prometheus_url:
+        address = f"{HOST}:{settings.port('prometheus')}"
+        assets = programs.page_assets
+        wanted.append(
+            Process(
+                name="prometheus",
+                command=(
+                    str(programs.prometheus),
+                    f"--config.file={_prometheus_file(settings)}",
+                    f"--storage.tsdb.path={settings.data / 'prometheus'}",
+                    "--storage.tsdb.retention.time=7d",
+                    f"--web.listen-address={address}",
+                    *((f"--web.local-assets={assets}/",) if assets else ()),
+                ),
+                ready=HttpReady(f"http://{address}/-/ready"),
+                stop_seconds=SERVER_STOP_SECONDS,
+                essential=False,
+            )
+        )
+    return tuple(wanted)
+
+
+def _prometheus_file(settings: StackSettings) -> Path:
+    return settings.data / "prometheus.yml"
+
+
+def _files(settings: StackSettings, running: set[str]) -> dict[Path, str]:
+    scraped = {
+        name: f"{HOST}:{settings.port(name, 1 if name == 'clickhouse' else 0)}"
+        for names in prometheus_config.JOBS.values()
+        for name in names
+        if name in running
+    }
+    if settings.alertmanager_url:
+        scraped["alertmanager"] = urlsplit(settings.alertmanager_url).netloc.rpartition("@")[2]
+    if "prometheus" not in running:
+        return {}
+    return {_prometheus_file(settings): prometheus_config.render(scraped)}
+
+
+def _addresses(settings: StackSettings, running: set[str]) -> tuple[Address, ...]:
+    def here(process: str) -> str | None:
+        return f"http://{HOST}:{settings.port(process)}" if process in running else None
+
+    clickhouse = _without_password(settings.clickhouse_url) or here("clickhouse")
+    query = (
+        f"SELECT symbol, price FROM {settings.clickhouse_database}.routed_prices "  # noqa: S608  # shown
+        "FINAL ORDER BY routed_at DESC LIMIT 5"
+    )
+    prometheus = _without_password(settings.prometheus_url) or here("prometheus")
+    alertmanager = _without_password(settings.alertmanager_url) or here("alertmanager")
+    found = {
+        "prices": f"curl '{clickhouse}/' --data-binary \"{query}\"",
+        "metrics": prometheus and f"{prometheus}/graph?g0.expr=datasource_router_state&g0.tab=1",
+        "alerts": alertmanager and f"{alertmanager}/api/v2/alerts",
+        "topics": f"Kafka at {settings.kafka}",
+        "logs": str(settings.data / "logs"),
+    }
+    return tuple(Address(name, where) for name, where in found.items() if where)
+
+
+def _without_password(url: str | None) -> str | None:
+    """Return a URL as it may be shown: without user and password."""
+    if not url:
+        return None
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")

@@ -9,7 +9,6 @@ from infra.telemetry import configure_logging
 from processors.app import STAGES
 from processors.settings import ProcessorSettings
 
-
 #: How many containers may be made before the collector looks at the young ones; Python's is 700.
 COLLECT_AFTER = 50_000
 

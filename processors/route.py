@@ -7,7 +7,7 @@ state and, where it differs, the transition.
 
 A signal is a pair: how Alpaca stands, and how Yahoo stands. Alpaca is
 
-    STABLE      up, and has been for the whole grace period
+    STABLE      up, and known to have been for the whole grace period
     RECOVERING  up, but not for that long
     FAILING     not up, but not yet for so long that we act
     DOWN        not up for longer than that, or refused our keys
@@ -204,7 +204,8 @@ def read(router: Router, now: int) -> Reading:
     down_since = alpaca.down_since(now)
     if down_since is None:
         stable_at = alpaca.since_ns + GRACE_NS
-        primary = Primary.STABLE if now >= stable_at else Primary.RECOVERING
+        # by what was heard, not by the clock: a silence that has just begun proves nothing
+        primary = Primary.STABLE if alpaca.heard_at_ns >= stable_at else Primary.RECOVERING
         return Reading(
             signal=(primary, fallback),
             reason="recovered",

@@ -1,0 +1,232 @@
+"""Which prices go out: of the routed source, in order, each once; and what goes out at a switch."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors import forward
+from processors.events import Last, Quote, RoutedPrice, RouterTransition, Trade
+from processors.forward import NO_ROUTE, Book, Route
+
+ALPACA, YAHOO = Route(1, "alpaca"), Route(2, "yahoo")
+NOW = 1_000
+
+
+def _where(source: str, symbol: str, offset: int, at: int) -> dict[str, Any]:
+    return {
+        "symbol": symbol,
+        "source": source,
+        "feed": "",
+        "session_id": "s",
+        "session_seq": offset + 1,
+        "received_at_ns": at,
+        "raw_topic": f"ticks.raw.{source}",
+        "raw_partition": 0,
+        "raw_offset": offset,
+        "market_time_ns": at,
+    }
+
+
+def trade(offset: int, at: int, price: float = 10, symbol: str = "A") -> Trade:
+    """Return a trade of Alpaca's."""
+    return Trade(
+        **_where("alpaca", symbol, offset, at),
+        price=price,
+        size=1,
+        exchange="V",
+        tape="C",
+        trade_id=offset,
+        conditions=[],
+    )
+
+
+def last(offset: int, at: int, price: float = 20, previous: float | None = None) -> Last:
+    """Return a last sale of Yahoo's."""
+    return Last(
+        **_where("yahoo", "A", offset, at),
+        price=price,
+        previous_close=previous,
+        day_high=None,
+        day_low=None,
+        volume=None,
+        currency="USD",
+    )
+
+
+def quote(offset: int, at: int) -> Quote:
+    """Return a quote of Alpaca's."""
+    return Quote(
+        **_where("alpaca", "A", offset, at),
+        bid_price=1,
+        bid_size=1,
+        bid_exchange="V",
+        ask_price=2,
+        ask_size=1,
+        ask_exchange="V",
+        tape="C",
+        conditions=[],
+    )
+
+
+def take(book: Book, tick: Any, route: Route = ALPACA) -> RoutedPrice | None:
+    """Have the book take a tick."""
+    return book.take(tick, route, NOW)
+
+
+def test_a_price_of_the_routed_source_goes_out() -> None:
+    """With its epoch, its place, and when it was routed."""
+    price = take(Book(), trade(5, 7, 10.25))
+    assert price is not None
+    assert (price.price, price.epoch, price.raw_offset, price.routed_at_ns) == (10.25, 1, 5, NOW)
+    assert price.is_real_time
+
+
+@pytest.mark.parametrize("route", [NO_ROUTE, YAHOO])
+def test_a_price_of_another_source_does_not(route: Route) -> None:
+    """Without a route, or with another, nothing goes out."""
+    assert take(Book(), trade(0, 1), route) is None
+
+
+def test_a_quote_is_no_price() -> None:
+    """Only trades and last sales carry a last price."""
+    assert take(Book(), quote(0, 1)) is None
+
+
+def test_a_redelivered_tick_goes_out_once() -> None:
+    """A crash replays; the replay changes nothing."""
+    book = Book()
+    assert take(book, trade(3, 5)) is not None
+    assert take(book, trade(3, 5)) is None
+    assert take(book, trade(2, 9)) is None
+
+
+def test_a_tick_routed_before_a_restart_does_not_go_out_again() -> None:
+    """What the log holds is recalled, and not doubled."""
+    before = take(Book(), trade(3, 5))
+    assert before is not None
+    book = Book()
+    book.recall(before)
+    assert take(book, trade(3, 5)) is None
+    assert take(book, trade(4, 6)) is not None
+
+
+def test_the_later_of_two_recalled_prices_counts() -> None:
+    """The table and the log overlap; whichever is later wins, in any order."""
+    source = Book()
+    old, new = take(source, trade(3, 5)), take(source, trade(4, 6))
+    assert old is not None
+    assert new is not None
+    book = Book()
+    book.recall(new)
+    book.recall(old)
+    assert book.routed["A"] == new
+
+
+def test_a_late_trade_is_not_the_latest_price() -> None:
+    """A print from before the last one does not take the price back."""
+    book = Book()
+    take(book, trade(0, 10))
+    assert take(book, trade(1, 9)) is None
+    assert take(book, trade(2, 10)) is not None
+
+
+def test_a_last_sale_that_is_polled_again_is_no_news() -> None:
+    """Yahoo repeats itself until there is another sale."""
+    book = Book()
+    assert take(book, last(0, 5), YAHOO) is not None
+    assert take(book, last(1, 5), YAHOO) is None
+    assert take(book, last(2, 6), YAHOO) is not None
+
+
+def test_the_change_is_from_the_previous_close() -> None:
+    """Whichever source told it; unknown until one has."""
+    book = Book()
+    first = take(book, trade(0, 1, 11))
+    assert first is not None
+    assert first.change is None
+    take(book, last(0, 2, previous=10))
+    price = take(book, trade(1, 3, 11))
+    assert price is not None
+    assert (price.previous_close, price.change, price.change_percent) == (10, 1, 10)
+
+
+def test_a_switch_sends_what_is_newer_at_once() -> None:
+    """The new source's last price goes out with the new epoch, if it is news."""
+    book = Book()
+    take(book, trade(0, 5))
+    take(book, last(0, 6))
+    (price,) = book.switch(YAHOO, NOW)
+    assert (price.source, price.epoch, price.price) == ("yahoo", 2, 20)
+    assert not price.is_real_time
+
+
+def test_a_switch_sends_nothing_older() -> None:
+    """A delayed price does not follow a newer one of the other source."""
+    book = Book()
+    take(book, trade(0, 5))
+    take(book, last(0, 4))
+    assert book.switch(YAHOO, NOW) == []
+
+
+def test_a_switch_to_nothing_sends_nothing() -> None:
+    """With both sources away there is no price to trust."""
+    book = Book()
+    take(book, trade(0, 5))
+    assert book.switch(Route(2, None), NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "source"),
+    [
+        ("PRIMARY_ACTIVE", "alpaca"),
+        ("FALLBACK_ACTIVE", "yahoo"),
+        ("BOTH_UNAVAILABLE", None),
+    ],
+)
+def test_a_transition_names_the_route(state: Any, source: str | None) -> None:
+    """Each state that the router can enter means one source, or none."""
+    transition = RouterTransition(
+        epoch=9,
+        from_state="STARTUP",
+        to_state=state,
+        reason="startup",
+        detail="",
+        detected_at_ns=0,
+        switched_at_ns=0,
+        by="router",
+        cause_offset=0,
+    )
+    assert forward.route_of(transition) == Route(9, source)  # type: ignore[arg-type]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("trade"), st.integers(0, 20)),
+            st.tuples(st.just("last"), st.integers(0, 20)),
+            st.tuples(st.just("switch"), st.sampled_from(["alpaca", "yahoo", None])),
+        ),
+        max_size=40,
+    )
+)
+def test_prices_are_in_order_and_follow_the_route(steps: list[tuple[str, Any]]) -> None:
+    """Epochs never fall, each price has the routed source, and within one, time never runs back."""
+    book, route, out = Book(), NO_ROUTE, []
+    for offset, (what, value) in enumerate(steps):
+        if what == "switch":
+            route = Route(route.epoch + 1, value)
+            out += book.switch(route, NOW)
+            continue
+        tick = trade(offset, value) if what == "trade" else last(offset, value)
+        price = take(book, tick, route)
+        if price is not None:
+            assert price.source == route.source
+            out.append(price)
+    assert [p.epoch for p in out] == sorted(p.epoch for p in out)
+    for source in ("alpaca", "yahoo"):
+        times = [p.market_time_ns for p in out if p.source == source]
+        assert times == sorted(times)
+    identities = [(p.raw_topic, p.raw_offset) for p in out]
+    assert len(identities) == len(set(identities))

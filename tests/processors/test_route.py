@@ -1,0 +1,301 @@
+"""The router's table, cell by cell, its timing at the edges, and its laws over any history."""
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from ingest.events import Authenticated, Connected, Disconnected, Heartbeat, Subscribed
+from processors import route
+from processors.events import RouterTransition, State
+from processors.route import GRACE_NS, HEARTBEAT_NS, NS, STARTUP_NS, TABLE, Fallback, Primary
+
+T0 = 1_000_000 * NS
+STATES: tuple[State, ...] = ("STARTUP", "PRIMARY_ACTIVE", "FALLBACK_ACTIVE", "BOTH_UNAVAILABLE")
+SIGNALS = tuple(itertools.product(Primary, Fallback))
+
+
+def heartbeat(source: str, at: int, *, up: bool = True) -> Heartbeat:
+    """Return a heartbeat of a source that is up, or not."""
+    return Heartbeat(
+        source=source,  # type: ignore[arg-type]  # the parameter of a test
+        feed="",
+        session_id="s",
+        at_ns=at,
+        state="connected" if up else "disconnected",
+        authenticated=up,
+        symbols=30,
+        messages=0,
+    )
+
+
+def disconnected(at: int, reason: str = "closed") -> Disconnected:
+    """Return the end of Alpaca's connection."""
+    return Disconnected(source="alpaca", feed="", session_id="s", at_ns=at, reason=reason)  # type: ignore[arg-type]
+
+
+class Watch:
+    """A router under test, fed second by second."""
+
+    def __init__(self, state: State = "STARTUP") -> None:
+        self.router = route.begin(T0, state=state)
+        self.now = T0
+        self.transitions: list[RouterTransition] = []
+
+    def tell(self, fact: Any) -> None:
+        """Have the router learn a fact, and decide."""
+        self.router = route.observe(self.router, fact, self.router.offset + 1)
+        self.decide()
+
+    def decide(self) -> None:
+        """Have the router decide at the present moment."""
+        self.router, transition = route.advance(self.router, self.now)
+        if transition:
+            self.transitions.append(transition)
+
+    def run(self, seconds: float, *, alpaca: bool | None, yahoo: bool | None) -> None:
+        """Let time pass; a source is up, down (and says so), or dead (None: says nothing)."""
+        end = self.now + int(seconds * NS)
+        while self.now < end:
+            self.now = min(self.now + NS // 4, end)
+            for source, up in (("alpaca", alpaca), ("yahoo", yahoo)):
+                if up is not None and (self.now - T0) % NS == 0:
+                    self.tell(heartbeat(source, self.now, up=up))
+            self.decide()
+
+
+def test_every_state_has_every_signal() -> None:
+    """No cell of the table is left to a default."""
+    assert set(TABLE) == set(STATES)
+    assert all(set(row) == set(SIGNALS) for row in TABLE.values())
+
+
+@pytest.mark.parametrize(("state", "signal"), tuple(itertools.product(STATES, SIGNALS)))
+def test_no_cell_claims_what_is_not_there(state: State, signal: route.Signal) -> None:
+    """No signal leads to a source that is down or stale, unless it was just there."""
+    primary, fallback = signal
+    target = TABLE[state][signal]
+    if target == "PRIMARY_ACTIVE" and state != "PRIMARY_ACTIVE":
+        assert primary in {Primary.STABLE, Primary.RECOVERING}
+    if target == "FALLBACK_ACTIVE" and state != "FALLBACK_ACTIVE":
+        assert fallback is Fallback.FRESH
+    if primary is Primary.DOWN and fallback is Fallback.STALE:
+        assert target == "BOTH_UNAVAILABLE"
+
+
+def test_a_start_with_both_goes_to_the_primary() -> None:
+    """Alpaca's first heartbeat ends the start."""
+    watch = Watch()
+    watch.run(2, alpaca=True, yahoo=True)
+    assert [(t.from_state, t.to_state, t.reason) for t in watch.transitions] == [
+        ("STARTUP", "PRIMARY_ACTIVE", "startup")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("yahoo", "state"), [(True, "FALLBACK_ACTIVE"), (False, "BOTH_UNAVAILABLE")]
+)
+def test_a_start_without_alpaca_waits_thirty_seconds(yahoo: bool, state: State) -> None:  # noqa: FBT001
+    """Only after thirty seconds is something else settled for."""
+    watch = Watch()
+    watch.run(30, alpaca=False, yahoo=yahoo)
+    assert watch.router.state == "STARTUP"
+    watch.run(0.5, alpaca=False, yahoo=yahoo)
+    assert watch.router.state == state
+    assert watch.transitions[0].detected_at_ns == T0 + STARTUP_NS
+
+
+def test_a_short_disconnection_changes_nothing() -> None:
+    """Ten seconds without Alpaca are borne."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    watch.run(10, alpaca=False, yahoo=True)
+    watch.run(20, alpaca=True, yahoo=True)
+    assert watch.router.state == "PRIMARY_ACTIVE"
+    assert len(watch.transitions) == 1
+
+
+def test_a_longer_one_fails_over_within_a_tick() -> None:
+    """After more than ten seconds Yahoo is routed; detection and switch are told apart."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    gone = watch.now
+    watch.tell(disconnected(gone))
+    watch.run(11, alpaca=False, yahoo=True)
+    last = watch.transitions[-1]
+    assert (last.from_state, last.to_state) == ("PRIMARY_ACTIVE", "FALLBACK_ACTIVE")
+    assert last.reason == "disconnected"
+    assert last.detected_at_ns == gone + route.DISCONNECTED_NS
+    assert 0 < last.switched_at_ns - last.detected_at_ns <= NS // 4
+
+
+def test_a_dead_process_counts_from_its_last_heartbeat() -> None:
+    """Who dies says nothing; the silence is the disconnection."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    heard = watch.router.alpaca.heard_at_ns
+    watch.run(11, alpaca=None, yahoo=True)
+    last = watch.transitions[-1]
+    assert (last.to_state, last.reason) == ("FALLBACK_ACTIVE", "timeout")
+    assert last.detected_at_ns == heard + route.DISCONNECTED_NS
+
+
+def test_with_both_gone_it_says_so() -> None:
+    """Nothing is claimed to be available when neither source is."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=False)
+    watch.run(12, alpaca=False, yahoo=False)
+    assert watch.transitions[-1].to_state == "BOTH_UNAVAILABLE"
+
+
+def test_a_stale_fallback_is_left() -> None:
+    """When Yahoo goes too, the fallback is not held on to."""
+    watch = Watch("FALLBACK_ACTIVE")
+    watch.run(5, alpaca=False, yahoo=True)
+    watch.run(1.5, alpaca=False, yahoo=False)
+    assert watch.router.state == "BOTH_UNAVAILABLE"
+
+
+def test_from_nothing_yahoo_is_taken_at_once() -> None:
+    """Either source ends an outage; Yahoo without a wait."""
+    watch = Watch("BOTH_UNAVAILABLE")
+    watch.run(15, alpaca=False, yahoo=False)
+    watch.run(1, alpaca=False, yahoo=True)
+    assert [(t.to_state, t.reason) for t in watch.transitions] == [("FALLBACK_ACTIVE", "recovered")]
+
+
+def test_alpaca_is_taken_back_after_the_grace_period_only() -> None:
+    """Ten seconds of Alpaca bring it back, not less."""
+    watch = Watch("FALLBACK_ACTIVE")
+    watch.run(5, alpaca=False, yahoo=True)
+    watch.run(1, alpaca=True, yahoo=True)
+    up_since = watch.router.alpaca.since_ns
+    watch.run(9.5, alpaca=True, yahoo=True)
+    assert watch.router.state == "FALLBACK_ACTIVE"
+    watch.run(1, alpaca=True, yahoo=True)
+    last = watch.transitions[-1]
+    assert (last.to_state, last.reason) == ("PRIMARY_ACTIVE", "recovered")
+    assert last.detected_at_ns == up_since + GRACE_NS
+
+
+@pytest.mark.parametrize("falter", [False, None], ids=["disconnects", "falls silent"])
+def test_the_grace_period_restarts_when_alpaca_falters(falter: bool | None) -> None:  # noqa: FBT001
+    """Eight good seconds, a break and eight more are not ten."""
+    watch = Watch("FALLBACK_ACTIVE")
+    watch.run(5, alpaca=False, yahoo=True)
+    watch.run(8, alpaca=True, yahoo=True)
+    watch.run(5, alpaca=falter, yahoo=True)
+    watch.run(8, alpaca=True, yahoo=True)
+    assert watch.router.state == "FALLBACK_ACTIVE"
+
+
+def test_refused_keys_act_at_once() -> None:
+    """There is nothing to wait for when Alpaca refuses our keys."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    watch.now += NS
+    watch.tell(disconnected(watch.now, "auth"))
+    last = watch.transitions[-1]
+    assert (last.to_state, last.reason) == ("FALLBACK_ACTIVE", "auth")
+    assert last.switched_at_ns == watch.now
+
+
+def test_a_way_up_that_is_not_finished_is_not_up() -> None:
+    """A socket, and keys accepted, are no data."""
+    watch = Watch("FALLBACK_ACTIVE")
+    for kind in (Connected, Authenticated):
+        watch.tell(kind(source="alpaca", feed="", session_id="s", at_ns=watch.now))
+    assert not watch.router.alpaca.up
+    watch.tell(Subscribed(source="alpaca", feed="", session_id="s", at_ns=watch.now, symbols=["A"]))
+    assert watch.router.alpaca.up
+
+
+def test_a_fact_read_again_changes_nothing() -> None:
+    """A restart reads some facts twice."""
+    router = route.observe(route.begin(T0), heartbeat("alpaca", T0 + NS), 7)
+    assert route.observe(router, disconnected(T0 + 2 * NS), 7) == router
+    assert route.observe(router, disconnected(T0 + 2 * NS), 3) == router
+
+
+def test_a_restarted_router_goes_on_where_the_log_left_it() -> None:
+    """State and epoch come from the log, and no transition is written for having restarted."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    again = Watch("PRIMARY_ACTIVE")
+    again.router = replace(again.router, epoch=watch.router.epoch)
+    again.run(20, alpaca=True, yahoo=True)
+    assert again.transitions == []
+    again.run(12, alpaca=False, yahoo=True)
+    assert [t.epoch for t in again.transitions] == [watch.router.epoch + 1]
+
+
+class RouterLaws(RuleBasedStateMachine):
+    """Whatever the sources do, in whatever order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watch = Watch()
+        self.alpaca: bool | None = False
+        self.yahoo: bool | None = False
+
+    @rule(alpaca=st.sampled_from([True, False, None]), yahoo=st.sampled_from([True, False, None]))
+    def turn(self, alpaca: bool | None, yahoo: bool | None) -> None:  # noqa: FBT001
+        """The sources change."""
+        self.alpaca, self.yahoo = alpaca, yahoo
+
+    @rule(seconds=st.floats(0.25, 40))
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.watch.run(seconds, alpaca=self.alpaca, yahoo=self.yahoo)
+
+    @precondition(lambda self: self.alpaca is False)
+    @rule(reason=st.sampled_from(["timeout", "closed", "error", "auth"]))
+    def disconnect(self, reason: str) -> None:
+        """Alpaca says why it is away."""
+        self.watch.tell(disconnected(self.watch.now, reason))
+
+    @invariant()
+    def epochs_rise_by_one(self) -> None:
+        """Every transition has the next epoch, and begins where the one before ended."""
+        transitions = self.watch.transitions
+        assert [t.epoch for t in transitions] == list(range(1, len(transitions) + 1))
+        for before, after in itertools.pairwise(transitions):
+            assert after.from_state == before.to_state
+            assert after.from_state != after.to_state
+            assert after.switched_at_ns >= before.switched_at_ns
+
+    @invariant()
+    def detection_precedes_the_switch(self) -> None:
+        """Nothing is switched before it was detected."""
+        assert all(t.detected_at_ns <= t.switched_at_ns for t in self.watch.transitions)
+
+    @invariant()
+    def nothing_is_claimed_with_both_away(self) -> None:
+        """When both have been away for long enough, the router says so."""
+        router, now = self.watch.router, self.watch.now
+        alpaca, yahoo = router.alpaca.down_since(now), router.yahoo.down_since(now)
+        if router.state == "STARTUP" or alpaca is None or yahoo is None:
+            return
+        if now - alpaca > route.DISCONNECTED_NS:
+            assert router.state == "BOTH_UNAVAILABLE"
+
+    @invariant()
+    def the_fallback_is_not_left_within_the_grace_period(self) -> None:
+        """Back to Alpaca only after it was up throughout the grace period."""
+        for transition in self.watch.transitions:
+            if transition.to_state == "PRIMARY_ACTIVE" and transition.from_state != "STARTUP":
+                assert transition.detected_at_ns - GRACE_NS >= T0
+        router = self.watch.router
+        last = self.watch.transitions[-1] if self.watch.transitions else None
+        if last and last.switched_at_ns == self.watch.now and last.to_state == "PRIMARY_ACTIVE":
+            if last.from_state != "STARTUP":
+                assert self.watch.now - router.alpaca.since_ns >= GRACE_NS
+            assert self.watch.now - router.alpaca.heard_at_ns <= HEARTBEAT_NS
+
+
+TestRouterLaws = RouterLaws.TestCase
+TestRouterLaws.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)

@@ -1,0 +1,178 @@
+"""Every rule, at its edge; and every raw tick gets exactly one verdict that keeps its bytes."""
+
+import json
+from base64 import b64decode, b64encode
+from typing import Any
+
+import msgpack
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.events import RawTick
+from processors.events import Bar, Last, Quote, RejectedTick, Trade
+from processors.validate import FUTURE_TOLERANCE_NS, Position, judge, judge_all
+
+KNOWN = frozenset({"AAPL"})
+AT = Position("ticks.raw.alpaca", 2, 41)
+T_NS = 1_771_775_504_000_000_000
+T = "2026-02-22T15:51:44Z"
+TRADE = {"T": "t", "i": 1, "S": "AAPL", "x": "D", "p": 10.5, "s": 3, "t": T}
+QUOTE = {"T": "q", "S": "AAPL", "bx": "V", "bp": 1, "bs": 1, "ax": "V", "ap": 2, "as": 1, "t": T}
+BAR = {"T": "b", "S": "AAPL", "o": 1, "h": 1, "l": 1, "c": 1, "v": 1, "n": 1, "t": T}
+
+
+def raw_tick(raw: bytes, **changes: Any) -> RawTick:
+    """Return a raw tick of Alpaca's, with changes."""
+    fields: dict[str, Any] = {
+        "source": "alpaca",
+        "feed": "iex",
+        "symbol": "AAPL",
+        "session_id": "s",
+        "session_seq": 9,
+        "received_at_ns": T_NS,
+        "encoding": "json",
+        "raw": msgspec.Raw(raw),
+    }
+    return RawTick(**{**fields, **changes})
+
+
+def verdict(message: dict[str, Any], **changes: Any) -> Any:
+    """Judge a message as it would lie in the log."""
+    return judge(msgspec.json.encode(raw_tick(json.dumps(message).encode(), **changes)), AT, KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (TRADE, Trade),
+        ({**TRADE, "s": 0}, Trade),
+        ({**TRADE, "s": 0.25}, Trade),
+        (QUOTE, Quote),
+        ({**QUOTE, "bp": 0, "bs": 0}, Quote),
+        (BAR, Bar),
+    ],
+)
+def test_what_keeps_the_rules_is_valid(
+    message: dict[str, Any], kind: type[Trade | Quote | Bar]
+) -> None:
+    """A good tick comes out canonical, with its place in the log."""
+    tick = verdict(message)
+    assert isinstance(tick, kind)
+    assert (tick.raw_topic, tick.raw_partition, tick.raw_offset) == AT
+    assert (tick.session_seq, tick.received_at_ns) == (9, T_NS)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "detail"),
+    [
+        ({**TRADE, "p": 0}, "invalid_price", "price is 0.0"),
+        ({**TRADE, "p": -1}, "invalid_price", "price is -1.0"),
+        ({**TRADE, "s": -0.5}, "negative_volume", "size is -0.5"),
+        ({**QUOTE, "ap": -1}, "invalid_price", "ask_price is -1.0"),
+        ({**QUOTE, "bs": -1}, "negative_volume", "bid_size is -1.0"),
+        ({**BAR, "l": 0}, "invalid_price", "low is 0.0"),
+        ({**BAR, "v": -1}, "negative_volume", "volume is -1.0"),
+        ({**TRADE, "S": "NOPE"}, "unknown_symbol", "'NOPE'"),
+        ({**TRADE, "T": "zz"}, "unknown_type", "'zz'"),
+        ({**TRADE, "i": None}, "malformed", "int"),
+    ],
+)
+def test_what_breaks_a_rule_is_rejected(message: dict[str, Any], reason: str, detail: str) -> None:
+    """A bad tick comes out rejected, with the rule, the figure, and the vendor's bytes."""
+    rejected = verdict(message)
+    assert isinstance(rejected, RejectedTick)
+    assert rejected.reason == reason
+    assert detail in rejected.detail
+    assert bytes(rejected.raw) == json.dumps(message).encode()
+    assert (rejected.raw_topic, rejected.raw_partition, rejected.raw_offset) == AT
+
+
+@pytest.mark.parametrize("ahead", [0, FUTURE_TOLERANCE_NS, FUTURE_TOLERANCE_NS + 1])
+def test_the_future_begins_after_five_minutes(ahead: int) -> None:
+    """A tick may be stamped up to five minutes after its receipt."""
+    found = verdict(TRADE, received_at_ns=T_NS - ahead)
+    rejected = isinstance(found, RejectedTick) and found.reason == "future_timestamp"
+    assert rejected == (ahead > FUTURE_TOLERANCE_NS)
+
+
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), float("-inf")])
+def test_no_price_is_a_price(price: float) -> None:
+    """MessagePack can carry what JSON cannot: it is no price either."""
+    packed = msgpack.packb({**TRADE, "p": price, "t": msgpack.Timestamp(T_NS // 10**9)})
+    text = msgspec.Raw(msgspec.json.encode(b64encode(packed).decode()))
+    value = msgspec.json.encode(raw_tick(bytes(text), encoding="msgpack"))
+    rejected = judge(value, AT, KNOWN)
+    assert isinstance(rejected, RejectedTick)
+    assert rejected.reason == "invalid_price"
+
+
+def test_a_packed_message_is_judged_like_any() -> None:
+    """MessagePack in base64 is read."""
+    packed = msgpack.packb({**TRADE, "t": msgpack.Timestamp(T_NS // 10**9, 5)})
+    text = msgspec.Raw(msgspec.json.encode(b64encode(packed).decode()))
+    tick = judge(msgspec.json.encode(raw_tick(bytes(text), encoding="msgpack")), AT, KNOWN)
+    assert isinstance(tick, Trade)
+    assert tick.market_time_ns == T_NS + 5
+
+
+def test_yahoo_is_judged_like_any() -> None:
+    """A poll's answer becomes a last sale."""
+    answer = {
+        "symbol": "AAPL",
+        "response": [{"meta": {"symbol": "AAPL", "regularMarketPrice": 7, "regularMarketTime": 5}}],
+    }
+    tick = verdict(answer, source="yahoo", feed="spark")
+    assert isinstance(tick, Last)
+    assert tick.price == 7
+
+
+def test_bytes_that_are_no_frame_are_kept() -> None:
+    """What could not even be taken apart is rejected as malformed, with its bytes."""
+    text = msgspec.Raw(b'"3q2+7w=="')
+    rejected = judge(
+        msgspec.json.encode(raw_tick(bytes(text), encoding="bytes", symbol="")), AT, KNOWN
+    )
+    assert isinstance(rejected, RejectedTick)
+    assert (rejected.reason, bytes(rejected.raw)) == ("malformed", b'"3q2+7w=="')
+
+
+@given(value=st.binary(max_size=200))
+def test_no_record_stops_the_stage(value: bytes) -> None:
+    """Whatever lies in the raw topic gets a verdict, and its bytes can be had back."""
+    found = judge(value, AT, KNOWN)
+    assert isinstance(found, RejectedTick)
+    assert b64decode(msgspec.json.decode(found.raw)) == value
+
+
+@given(
+    message=st.dictionaries(
+        st.sampled_from(["T", "S", "t", "p", "s", "i", "x", "bp", "ap", "o"]),
+        st.one_of(
+            st.sampled_from(["t", "q", "b", "AAPL", T]),
+            st.integers(),
+            st.floats(allow_nan=False, allow_infinity=False),
+            st.none(),
+            st.lists(st.integers(), max_size=2),
+        ),
+    )
+)
+def test_every_message_gets_one_verdict_that_survives_the_log(message: dict[str, Any]) -> None:
+    """A verdict on any message can be written, and a rejection gives the message back."""
+    found = verdict(message)
+    msgspec.json.encode(found)
+    if isinstance(found, RejectedTick):
+        assert json.loads(bytes(found.raw)) == message
+
+
+def test_verdicts_keep_the_order_and_none_is_missing() -> None:
+    """Of many records each is either valid or rejected, in the order of the log."""
+    values = [
+        msgspec.json.encode(raw_tick(json.dumps({**TRADE, "p": price}).encode()))
+        for price in (1, 0, 2, -3, 4)
+    ]
+    records = [(value, Position("t", 0, n)) for n, value in enumerate(values)]
+    valid, rejected = judge_all(records, KNOWN)
+    assert [tick.raw_offset for tick in valid] == [0, 2, 4]
+    assert [tick.raw_offset for tick in rejected] == [1, 3]

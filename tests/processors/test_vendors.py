@@ -1,0 +1,252 @@
+"""What the vendors' bytes mean: each message type, both encodings, and what is wrong with some."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.msgpack import Ext
+
+from processors import events
+from processors.vendors import alpaca, yahoo
+
+WHERE: dict[str, Any] = {
+    "source": "alpaca",
+    "feed": "iex",
+    "session_id": "s",
+    "session_seq": 1,
+    "received_at_ns": 2,
+    "raw_topic": "ticks.raw.alpaca",
+    "raw_partition": 3,
+    "raw_offset": 4,
+}
+T = "2026-02-22T15:51:44.208123456Z"
+T_NS = 1_771_775_504_208_123_456
+
+#: One message of each type, from the vendor's documentation, and what it means.
+MESSAGES: list[tuple[dict[str, Any], type, dict[str, Any]]] = [
+    (
+        {"T": "t", "i": 96921, "S": "AAPL", "x": "D", "p": 126.55, "s": 1.5, "c": ["@"], "z": "C"},
+        events.Trade,
+        {
+            "price": 126.55,
+            "size": 1.5,
+            "exchange": "D",
+            "tape": "C",
+            "trade_id": 96921,
+            "conditions": ["@"],
+        },
+    ),
+    (
+        {
+            "T": "q",
+            "S": "AAPL",
+            "bx": "U",
+            "bp": 87.66,
+            "bs": 100,
+            "ax": "X",
+            "ap": 0,
+            "as": 0,
+            "c": ["R"],
+            "z": "A",
+        },
+        events.Quote,
+        {
+            "bid_price": 87.66,
+            "bid_size": 100,
+            "bid_exchange": "U",
+            "ask_price": 0,
+            "ask_size": 0,
+            "ask_exchange": "X",
+            "conditions": ["R"],
+        },
+    ),
+    (
+        {"T": "b", "S": "SPY", "o": 1.0, "h": 4.0, "l": 0.5, "c": 2.0, "v": 49, "n": 7, "vw": 1.7},
+        events.Bar,
+        {
+            "interval": "1m",
+            "updated": False,
+            "open": 1.0,
+            "high": 4.0,
+            "low": 0.5,
+            "close": 2.0,
+            "volume": 49,
+            "trade_count": 7,
+            "vwap": 1.7,
+        },
+    ),
+    (
+        {"T": "u", "S": "SPY", "o": 1, "h": 4, "l": 1, "c": 2, "v": 49},
+        events.Bar,
+        {"interval": "1m", "updated": True, "trade_count": None, "vwap": None},
+    ),
+    (
+        {"T": "d", "S": "SPY", "o": 1, "h": 4, "l": 1, "c": 2, "v": 49},
+        events.Bar,
+        {"interval": "1d", "updated": False},
+    ),
+    (
+        {"T": "s", "S": "A", "sc": "H", "sm": "Halted", "rc": "T12", "rm": "Info", "z": "C"},
+        events.Status,
+        {"status_code": "H", "status_message": "Halted", "reason_code": "T12", "tape": "C"},
+    ),
+    (
+        {"T": "l", "S": "IONM", "u": 3.24, "d": 2.65, "i": "B", "z": "C"},
+        events.Luld,
+        {"limit_up": 3.24, "limit_down": 2.65, "indicator": "B"},
+    ),
+    (
+        {
+            "T": "c",
+            "S": "EEM",
+            "x": "M",
+            "oi": 52983525033527,
+            "op": 39.1582,
+            "os": 440000,
+            "oc": [" ", "7"],
+            "ci": 52983525034326,
+            "cp": 39.1809,
+            "cs": 440000,
+            "cc": None,
+            "z": "B",
+        },
+        events.Correction,
+        {
+            "original_id": 52983525033527,
+            "original_price": 39.1582,
+            "original_conditions": [" ", "7"],
+            "corrected_id": 52983525034326,
+            "corrected_price": 39.1809,
+            "corrected_conditions": [],
+        },
+    ),
+    (
+        {"T": "x", "S": "GOOGL", "i": 465, "x": "D", "p": 87.66, "s": 2, "a": "C", "z": "A"},
+        events.Cancel,
+        {"trade_id": 465, "price": 87.66, "size": 2, "action": "C", "exchange": "D"},
+    ),
+]
+
+
+def _timestamp(ns: int) -> msgpack.Timestamp:
+    return msgpack.Timestamp(ns // 10**9, ns % 10**9)
+
+
+@pytest.mark.parametrize(("message", "kind", "fields"), MESSAGES, ids=lambda m: str(m)[:12])
+@pytest.mark.parametrize("packed", [False, True], ids=["json", "msgpack"])
+def test_each_type_is_read(
+    message: dict[str, Any], kind: type, fields: dict[str, Any], *, packed: bool
+) -> None:
+    """Every message type means the same in both encodings, to the nanosecond."""
+    if packed:
+        raw = msgpack.packb({**message, "t": _timestamp(T_NS)})
+    else:
+        raw = _json({**message, "t": T})
+    tick = alpaca.read(raw, msgpack=packed, where=dict(WHERE))
+    assert type(tick) is kind
+    assert {name: getattr(tick, name) for name in fields} == fields
+    assert (tick.symbol, tick.market_time_ns, tick.raw_offset) == (message["S"], T_NS, 4)
+
+
+def _json(message: dict[str, Any]) -> bytes:
+    import orjson  # noqa: PLC0415  # an encoder other than the one under test
+
+    return orjson.dumps(message)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b'{"T":"t","S":"A"}', "missing required field"),
+        (b'{"T":"t","S":"A","t":"%s","i":1,"x":"D","p":"7","s":1}' % T.encode(), "float"),
+        (b'{"T":"t","S":"A","t":"yesterday","i":1,"x":"D","p":7,"s":1}', "'yesterday'"),
+        (b'{"T":"t","S":"A","t":"2026-02-30T00:00:00Z","i":1,"x":"D","p":7,"s":1}', "day"),
+        (b'{"T":"t","S":"A","t":"2026-02-20T25:00:00Z","i":1,"x":"D","p":7,"s":1}', "RFC 3339"),
+        (b'{"T":"t",', "truncated"),
+    ],
+)
+def test_what_is_wrong_is_said(raw: bytes, words: str) -> None:
+    """A message that cannot be read is refused with what is wrong with it."""
+    with pytest.raises(ValueError, match=words):
+        alpaca.read(raw, msgpack=False, where=dict(WHERE))
+
+
+@pytest.mark.parametrize("raw", [b'{"T":"i","S":"A","p":1}', b'{"S":"A"}', b'{"T":7}', b"[1]"])
+def test_an_unknown_type_is_told_apart(raw: bytes) -> None:
+    """A type that we do not know is not confused with a known one that is broken."""
+    with pytest.raises(alpaca.UnknownTypeError):
+        alpaca.read(raw, msgpack=False, where=dict(WHERE))
+
+
+@given(
+    ns=st.integers(0, 4_102_444_799_999_999_999),
+    digits=st.integers(0, 9),
+    offset=st.sampled_from(["Z", "z", "+00:00", "-05:00", "+05:30"]),
+)
+def test_times_keep_every_digit(ns: int, digits: int, offset: str) -> None:
+    """RFC 3339 with any number of digits and any offset becomes the same nanoseconds."""
+    ns -= ns % 10 ** (9 - digits)
+    shift = 0
+    if offset[0] in "+-":
+        shift = (int(offset[1:3]) * 3600 + int(offset[4:6]) * 60) * (1 if offset[0] == "+" else -1)
+    local = datetime.fromtimestamp(ns // 10**9 + shift, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    fraction = f".{ns % 10**9:09}"[: digits + 1] if digits else ""
+    text = local + fraction + offset
+    assert alpaca.time_ns(text) == ns
+    assert alpaca.time_ns(text) == ns  # once more, from the second looked up
+
+
+@given(ns=st.integers(0, 2**62))
+def test_packed_times_keep_every_digit(ns: int) -> None:
+    """MessagePack's three sizes of timestamps become nanoseconds."""
+    packed = msgpack.unpackb(msgpack.packb(_timestamp(ns)), timestamp=0)
+    assert (packed.seconds, packed.nanoseconds) == divmod(ns, 10**9)
+    data = packed.to_bytes()
+    assert alpaca.time_ns(Ext(-1, data)) == ns
+
+
+def test_another_extension_is_no_time() -> None:
+    """An extension of another type is refused."""
+    with pytest.raises(ValueError, match="extension 5"):
+        alpaca.time_ns(Ext(5, b"\0\0\0\0"))
+
+
+META = (
+    '{"currency":"USD","symbol":"AAPL","regularMarketPrice":190.5,"regularMarketTime":1771775504,'
+    '"regularMarketDayHigh":191,"regularMarketDayLow":189.25,"regularMarketVolume":1234,'
+    '"chartPreviousClose":188.0}'
+)
+YAHOO = {**WHERE, "source": "yahoo"}
+
+
+@pytest.mark.parametrize(
+    ("feed", "raw"),
+    [
+        ("spark", f'{{"symbol":"AAPL","response":[{{"meta":{META},"timestamp":[1]}}]}}'),
+        ("chart", f'{{"meta":{META},"timestamp":[1],"indicators":{{}}}}'),
+    ],
+)
+def test_a_yahoo_answer_is_a_last_sale(feed: str, raw: str) -> None:
+    """Spark and chart say the same: a price, when it was traded, and the close before."""
+    tick = yahoo.read(raw.encode(), feed=feed, where=YAHOO)
+    assert (tick.symbol, tick.price, tick.previous_close) == ("AAPL", 190.5, 188.0)
+    assert tick.market_time_ns == 1_771_775_504_000_000_000
+    assert (tick.day_high, tick.day_low, tick.volume, tick.currency) == (191, 189.25, 1234, "USD")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"symbol":"AAPL","response":[]}',
+        b'{"symbol":"A","response":[{"meta":{"symbol":"A","regularMarketPrice":null}}]}',
+        b'{"symbol":"AAPL"}',
+        b"not json",
+    ],
+)
+def test_a_yahoo_answer_without_a_price_is_refused(raw: bytes) -> None:
+    """An empty, null or torn answer is no price."""
+    with pytest.raises(ValueError, match=r"empty|Expected|missing|malformed"):
+        yahoo.read(raw, feed="spark", where=YAHOO)

@@ -1,0 +1,233 @@
+"""`python -m sinks.clickhouse`: history, on a ClickHouse server or on an engine of its own."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaConnectionError
+
+from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE, load
+from infra.telemetry import Meters, StatusServer, configure_logging
+from sinks.clickhouse import schema
+from sinks.clickhouse.batch import Batch, Refused
+from sinks.clickhouse.connect import ClickHouseStore, UserRefusedError
+from sinks.clickhouse.engine import Directory, DirectoryTakenError, Engine, EngineError
+from sinks.clickhouse.face import Face
+from sinks.clickhouse.settings import ClickHouseSettings
+from sinks.clickhouse.sink import Sink, consumer
+from sinks.clickhouse.store import StoreUnavailableError, write
+from sinks.clickhouse.tables import TABLES
+
+#: What is in hand may take this long to be written once we are told to end.
+DRAIN_S = 4.0
+
+_log = structlog.get_logger()
+
+
+class CannotStartError(Exception):
+    """The process cannot do its work here.
+
+    Args:
+        exit_code: as sysexits.h names it.
+        sentence: why, for the person at the terminal.
+
+    """
+
+    def __init__(self, exit_code: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+class Writer:
+    """The store's one thread. The store is opened with the first write, and again after a failure.
+
+    Args:
+        open_store: connects, and brings the schema up to date.
+
+    """
+
+    def __init__(self, open_store: Callable[[], ClickHouseStore]) -> None:
+        self._open = open_store
+        self._store: ClickHouseStore | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+
+    async def open(self) -> None:
+        """Open the store now. Raises what `open_store` raises."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._opened)
+
+    async def write(self, batch: Batch) -> list[Refused]:
+        """Write a batch. Raises StoreUnavailableError."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: write(self._opened(), batch))
+
+    def _opened(self) -> ClickHouseStore:
+        if self._store is None:
+            self._store = self._open()
+        return self._store
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        if self._store is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
+        self._thread.shutdown(wait=False)
+
+
+def _open(connect: Callable[[], ClickHouseStore]) -> ClickHouseStore:
+    store = connect()
+    for name in schema.apply(store, schema.read()):
+        _log.info("schema_applied", file=name)
+    return store
+
+
+class Process:
+    """The sink's process: wired once, run until told to end, and ended in order."""
+
+    def __init__(self, settings: ClickHouseSettings) -> None:
+        self._settings = settings
+        self._meters = Meters("pipeline", "clickhouse")
+        self._stop = asyncio.Event()
+        self._sink: Sink | None = None
+
+    async def run(self) -> int:
+        """Run until SIGTERM or SIGINT; return the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        try:
+            async with AsyncExitStack() as stack:
+                await self._serve_status(stack)
+                writer = await self._open_writer(stack)
+                reader = await self._open_reader(stack)
+                tables = {
+                    self._settings.topic(topic.name): table for topic, table in TABLES.items()
+                }
+                self._sink = Sink(reader, tables, writer.write, self._meters)
+                await self._work(self._sink)
+        except CannotStartError as error:
+            print(error, file=sys.stderr)  # noqa: T201  # for the person at the terminal
+            return error.exit_code
+        except (UserRefusedError, schema.SchemaError) as error:
+            print(f"CLICKHOUSE_URL: {error}", file=sys.stderr)  # noqa: T201  # likewise
+            return EX_CONFIG
+        return 0
+
+    def _waiting_for(self) -> str | None:
+        if self._stop.is_set():
+            return "its end"
+        return self._sink.waiting_for() if self._sink else "ClickHouse and Kafka"
+
+    async def _serve_status(self, stack: AsyncExitStack) -> None:
+        host, port = self._settings.metrics_host, self._settings.metrics_port
+        server = StatusServer(self._meters, host=host, port=port, ready=self._waiting_for)
+        try:
+            port = await server.start()
+        except OSError as error:
+            sentence = f"METRICS_PORT: cannot listen on {host}:{port}: {_reason(error)}"
+            raise CannotStartError(EX_CANTCREAT, sentence) from error
+        stack.push_async_callback(server.stop)
+        _log.info("status_served", host=host, port=port)
+
+    async def _open_writer(self, stack: AsyncExitStack) -> Writer:
+        url, database = self._settings.clickhouse_url, self._settings.clickhouse_database
+        if url is None:
+            return await self._open_engine(stack)
+        address = url.get_secret_value()
+        writer = Writer(lambda: _open(lambda: ClickHouseStore.on_server(address, database)))
+        stack.push_async_callback(writer.close)
+        try:
+            await writer.open()
+        except StoreUnavailableError as error:
+            # a server that is away is waited for: with the first batch, and without its loss
+            _log.warning("clickhouse_unreachable", error=str(error))
+        return writer
+
+    async def _open_engine(self, stack: AsyncExitStack) -> Writer:
+        database = self._settings.clickhouse_database
+        directory = _directory(self._settings.clickhouse_directory)
+        directory.enter()
+        try:
+            engine = await asyncio.to_thread(Engine, directory.data, database)
+            stack.callback(engine.close)
+            data = str(directory.data)
+            writer = Writer(lambda: _open(lambda: ClickHouseStore.on_engine(data, database)))
+            stack.push_async_callback(writer.close)
+            await writer.open()
+        except (EngineError, StoreUnavailableError) as error:
+            sentence = f"CLICKHOUSE_DIRECTORY: the engine cannot use {directory.path}: {error}"
+            raise CannotStartError(EX_UNAVAILABLE, sentence) from error
+        await self._serve_face(engine, stack)
+        return writer
+
+    async def _serve_face(self, engine: Engine, stack: AsyncExitStack) -> None:
+        host, port = self._settings.clickhouse_http_host, self._settings.clickhouse_http_port
+        face = Face(engine, host=host, port=port)
+        stack.push_async_callback(face.stop)
+        try:
+            port = await face.start()
+        except OSError as error:
+            sentence = f"CLICKHOUSE_HTTP_PORT: cannot listen on {host}:{port}: {_reason(error)}"
+            raise CannotStartError(EX_CANTCREAT, sentence) from error
+        _log.info("clickhouse_served", host=host, port=port, version=engine.version)
+
+    async def _open_reader(self, stack: AsyncExitStack) -> AIOKafkaConsumer:
+        servers = self._settings.kafka_bootstrap_servers
+        reader = consumer(servers, self._settings.topic("clickhouse"))
+        stack.push_async_callback(reader.stop)
+        try:
+            await reader.start()
+        except KafkaConnectionError as error:
+            sentence = f"KAFKA_BOOTSTRAP_SERVERS: no Kafka broker answers at {servers}"
+            raise CannotStartError(EX_UNAVAILABLE, sentence) from error
+        return reader
+
+    async def _work(self, sink: Sink) -> None:
+        """Run `sink` to its end, which must come soon once it was asked for."""
+        working = asyncio.create_task(sink.run(self._stop))
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await working
+        except TimeoutError:
+            _log.warning("ended_with_a_write_under_way", after_s=DRAIN_S)  # it will be redelivered
+
+
+def _directory(path: Path) -> Directory:
+    try:
+        return Directory(path)
+    except DirectoryTakenError as error:
+        raise CannotStartError(EX_UNAVAILABLE, f"CLICKHOUSE_DIRECTORY: {error}") from error
+    except OSError as error:
+        sentence = f"CLICKHOUSE_DIRECTORY: cannot write to {path}: {_reason(error)}"
+        raise CannotStartError(EX_CANTCREAT, sentence) from error
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def main() -> None:
+    """Run the process, and leave with its exit code."""
+    settings = load(ClickHouseSettings)
+    configure_logging("clickhouse", settings.log_level)
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)  # it tells its whole day at INFO
+    code = asyncio.run(Process(settings).run())
+    if threading.active_count() > 1:
+        # a reader's statement, or a write to a server that went mute: Python would wait for it
+        _log.info("ended_with_statements_running")
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What the ClickHouse sink needs to know."""
+
+import ipaddress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+
+from infra.settings import StageSettings
+
+
+class ClickHouseSettings(StageSettings):
+    """The settings of `python -m sinks.clickhouse`.
+
+    Attributes:
+        clickhouse_url: `http[s]://[user[:password]@]host[:port]` of a server; without it the sink
+            runs the engine in its own process.
+        clickhouse_database: the database that holds the tables.
+        clickhouse_directory: where the engine in this process keeps its data.
+        clickhouse_http_open: whether that engine may be served beyond loopback. It has no users
+            yet: who reaches the port may do anything that this process may.
+        clickhouse_http_host: the address on which it is served.
+        clickhouse_http_port: its port; 0 takes any free one.
+
+    """
+
+    clickhouse_url: SecretStr | None = None  # it may hold a password
+    clickhouse_database: str = Field(default="twinfeed", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
+    clickhouse_directory: Path = Path(".twinfeed/clickhouse")
+    clickhouse_http_open: bool = False  # stands before the host, whose validator looks at it
+    clickhouse_http_host: str = "127.0.0.1"
+    clickhouse_http_port: int = Field(default=18123, ge=0, le=65535)
+
+    @field_validator("clickhouse_url")
+    @classmethod
+    def _url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        parts = urlsplit(value.get_secret_value())
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            message = "expected http[s]://[user[:password]@]host[:port]"
+            raise ValueError(message)
+        if parts.path not in {"", "/"} or parts.query or parts.fragment:
+            message = "expected nothing behind the port: the database is CLICKHOUSE_DATABASE"
+            raise ValueError(message)
+        try:
+            _ = parts.port
+        except ValueError as error:
+            message = "the port is not a number from 0 to 65535"
+            raise ValueError(message) from error
+        return value
+
+    @field_validator("clickhouse_database")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        if value in {"default", "system"}:
+            message = f"{value!r} is ClickHouse's own: name another database"
+            raise ValueError(message)
+        return value
+
+    @field_validator("clickhouse_http_host")
+    @classmethod
+    def _address(cls, value: str, info: ValidationInfo) -> str:
+        try:
+            address = ipaddress.ip_address(value)
+        except ValueError as error:
+            message = f"{value!r} is not an IP address"
+            raise ValueError(message) from error
+        if not address.is_loopback and not info.data.get("clickhouse_http_open"):
+            message = (
+                f"{value} is not loopback, and the engine in this process asks nobody for a "
+                "password: set CLICKHOUSE_HTTP_OPEN=true to serve it there all the same"
+            )
+            raise ValueError(message)
+        return value

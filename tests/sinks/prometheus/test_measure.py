@@ -1,0 +1,64 @@
+"""What records say in numbers."""
+
+import msgspec
+import pytest
+
+from infra import topics
+from infra.telemetry import CATALOGUE
+from sinks.prometheus.measure import AGE, DURATION, MEASURED, Count, Observation
+
+SECOND = 1_000_000_000
+
+
+def _values(*fields: dict[str, object]) -> list[bytes]:
+    return [msgspec.json.encode({"symbol": "A", **each}) for each in fields]
+
+
+def test_valid_ticks_count_by_source() -> None:
+    """Every valid tick reached validation."""
+    values = _values({"source": "alpaca"}, {"source": "yahoo"}, {"source": "alpaca"})
+    assert MEASURED[topics.VALID](values) == [
+        Count("datasource_router_messages_processed_total", {"source": "alpaca"}, 2),
+        Count("datasource_router_messages_processed_total", {"source": "yahoo"}, 1),
+    ]
+
+
+def test_rejected_ticks_count_twice() -> None:
+    """A rejected tick reached validation as well, and failed it for a reason."""
+    values = _values({"source": "alpaca", "reason": "invalid_price"})
+    assert MEASURED[topics.REJECTED](values) == [
+        Count("datasource_router_messages_processed_total", {"source": "alpaca"}, 1),
+        Count("datasource_router_validation_failures_total", {"reason": "invalid_price"}, 1),
+    ]
+
+
+def test_routed_prices_tell_their_way_and_age() -> None:
+    """From receipt to route, and from the market to the route, in seconds."""
+    values = _values(
+        {
+            "source": "yahoo",
+            "market_time_ns": SECOND,
+            "received_at_ns": 3 * SECOND,
+            "routed_at_ns": 5 * SECOND,
+        }
+    )
+    assert MEASURED[topics.ROUTED](values) == [
+        Observation(DURATION, {}, 2.0),
+        Observation(AGE, {"source": "yahoo"}, 4.0),
+    ]
+
+
+def test_a_record_that_is_none_is_refused() -> None:
+    """The binding sets it aside; it is not counted as anything."""
+    with pytest.raises(msgspec.DecodeError):
+        MEASURED[topics.REJECTED](_values({"source": "alpaca", "reason": "bad mood"}))
+
+
+def test_every_sample_is_in_the_catalogue() -> None:
+    """The mapping names only metrics that are declared, with the labels declared."""
+    declared = {metric.name: set(metric.labels) for metric in CATALOGUE}
+    route = {"market_time_ns": 0, "received_at_ns": 0, "routed_at_ns": 0}
+    values = _values({"source": "alpaca", "reason": "malformed", **route})
+    for measure in MEASURED.values():
+        for sample in measure(values):
+            assert set(sample.labels) == declared[sample.name]

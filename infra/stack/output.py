@@ -18,7 +18,7 @@ class Output:
     """
 
     def __init__(self, path: Path, limit: int = FILE_BYTES) -> None:
-        self._path = path
+        self.path = path
         self._limit = limit
         self._file: BinaryIO = path.open("ab")
         self._tail = bytearray()
@@ -27,8 +27,8 @@ class Output:
         """Keep a piece of output."""
         if self._file.tell() + len(chunk) > self._limit:
             self._file.close()
-            self._path.rename(self._path.with_name(self._path.name + ".1"))
-            self._file = self._path.open("ab")
+            self.path.rename(self.path.with_name(self.path.name + ".1"))
+            self._file = self.path.open("ab")
         self._file.write(chunk)
         self._file.flush()
         self._tail += chunk

@@ -330,7 +330,8 @@ class _Keeper:
         match restarts.after(ended):
             case restarts.GiveUp(code, fatal):
                 self._note(state=State.FAILED, detail=restarts.how(exit_code))
-                self._say(f"{name} ended ({restarts.how(exit_code)}) and is left so{last}")
+                how, log = restarts.how(exit_code), self._output.path
+                self._say(f"{name} ended ({how}) and is left so; see {log}{last}")
                 if fatal:
                     self._give_up(code)
                 return None

@@ -237,7 +237,7 @@ def _monitoring_unpacked(tools: Path, say: Say) -> Monitoring:
                     ["dpkg", "-x", str(package), str(into)],
                     failing=f"dpkg could not unpack {package.name}",
                 )
-        _make_relative(into / "usr" / "bin" / "prometheus-alertmanager")
+        make_relative(into / "usr" / "bin" / "prometheus-alertmanager")
 
     programs = _once(root, fetch) / "usr" / "bin"
     return Monitoring(
@@ -254,7 +254,7 @@ def _monitoring_unpacked(tools: Path, say: Say) -> Monitoring:
 TEMPLATES = b"/usr/share/prometheus/alertmanager"
 
 
-def _make_relative(program: Path) -> None:
+def make_relative(program: Path) -> None:
     """Let an unpacked Alertmanager find its templates from the directory it is started in.
 
     The path in the program is replaced by one of the same length, as conda does with prefixes.

@@ -60,16 +60,28 @@ async def up(
             await asyncio.to_thread(broker.prepare, settings.broker)
         except broker.BrokerError as error:
             raise Refusal(str(error), EX_UNAVAILABLE) from error
-    return await _run(layout, settings, view, environment, seconds)
+    return await run(
+        layout,
+        data=settings.data,
+        title=_title(settings),
+        rows_url=_rows_url(settings),
+        view=view,
+        environment=environment,
+        seconds=seconds,
+    )
 
 
-async def _run(
+async def run(
     layout: Plan,
-    settings: StackSettings,
+    *,
+    data: Path,
+    title: str,
+    rows_url: str | None,
     view: View,
     environment: Mapping[str, str],
-    seconds: float | None,
+    seconds: float | None = None,
 ) -> int:
+    """Run a plan whose ground is prepared; the rest is as in `up`."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -77,14 +89,12 @@ async def _run(
     supervisor = Supervisor(
         layout.processes,
         ask=asker.ready,
-        logs=settings.data / "logs",
+        logs=data / "logs",
         environment=environment,
         say=view.say,
     )
-    reporter = boards.Reporter(
-        layout, title=_title(settings), asker=asker, rows_url=_rows_url(settings)
-    )
-    beside = [asyncio.create_task(_show(supervisor, reporter, settings.data, view))]
+    reporter = boards.Reporter(layout, title=title, asker=asker, rows_url=rows_url)
+    beside = [asyncio.create_task(_show(supervisor, reporter, data, view))]
     if seconds is not None:
         beside.append(asyncio.create_task(_end_after(seconds, supervisor)))
     for task in beside:
@@ -97,7 +107,7 @@ async def _run(
             task.cancel()
         ended = await asyncio.gather(*beside, return_exceptions=True)
         await asker.close()
-        (settings.data / boards.FILE).unlink(missing_ok=True)
+        (data / boards.FILE).unlink(missing_ok=True)
     for outcome in ended:
         if isinstance(outcome, Exception):
             raise outcome

@@ -60,6 +60,7 @@ def alpaca() -> int:
             topics=(RAW_ALPACA, SOURCES_STATUS),
             build=build,
             delivered=delivered,
+            undelivered=lambda: meters.add("alpaca_errors_total", type="publish"),
         )
         return await stage.run()
 

@@ -48,6 +48,7 @@ class Stage:
         topics: what it writes; they must be there.
         build: makes the worker, once Kafka is reached.
         delivered: as in `Publisher`.
+        undelivered: told when a delivery failed for good, before the process ends.
 
     """
 
@@ -60,6 +61,7 @@ class Stage:
         topics: Iterable[Topic],
         build: Callable[[Publisher], Worker],
         delivered: Callable[[Topic, Iterable[int]], None] = lambda _topic, _received: None,
+        undelivered: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._settings = settings
@@ -67,6 +69,7 @@ class Stage:
         self._topics = tuple(topics)
         self._build = build
         self._delivered = delivered
+        self._undelivered = undelivered
         self._worker: Worker | None = None
         self._stop = asyncio.Event()
 
@@ -148,6 +151,7 @@ class Stage:
                     return 0
                 await failing
             except DeliveryFailedError as failure:
+                self._undelivered()
                 _log.error("delivery_failed", detail=str(failure))
             except TimeoutError:
                 _log.error("undelivered", bytes=publisher.held_bytes, after_s=DRAIN_S)

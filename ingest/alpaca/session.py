@@ -48,15 +48,8 @@ from ingest.raw import embed
 
 SOURCE: Literal["alpaca"] = "alpaca"
 
-#: How long the vendor waits for our authentication, and we for each of its answers.
-ANSWER_WINDOW_S = 10.0
-#: A connection that was subscribed for this long was healthy: the next failure is a first one.
-HEALTHY_S = 30.0
-FIRST_RETRY_S = 1.0
-RETRY_CAP_S = 60.0
 #: How many terminal refusals in a row it takes to believe them; the alert's threshold as well.
 REFUSALS_BELIEVED = 5
-REFUSED_FLOOR_S = 300.0
 #: How often we authenticate on one connection before we take "not authenticated" for a refusal.
 AUTHENTICATIONS = 3
 #: What is left of the symbols after "symbol limit exceeded": the first this many in a hundred.
@@ -163,6 +156,27 @@ class Plan:
     secret: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How patient a session is, in seconds; the same everywhere but in tests.
+
+    Attributes:
+        answer_s: how long the vendor waits for our authentication, and we for each of its answers.
+        healthy_s: how long a connection must have been subscribed to have been healthy: the failure
+            that ends it is a first one.
+        first_retry_s: the wait after a first failure; it doubles from there.
+        retry_cap_s: the longest wait that doubling leads to.
+        refused_floor_s: the least wait once it is clear that the same would be refused again.
+
+    """
+
+    answer_s: float = 10.0
+    healthy_s: float = 30.0
+    first_retry_s: float = 1.0
+    retry_cap_s: float = 60.0
+    refused_floor_s: float = 300.0
+
+
 @dataclass(frozen=True, slots=True)
 class Closure:
     """Why a socket is gone, or was never there.
@@ -249,10 +263,19 @@ class Session:
         run_id: names this process's run; a connection's id is this and its number.
         now: the first connection is due at once.
         jitter: chance in [0, 1), asked once per failure.
+        patience: how long it waits, and for what.
 
     """
 
-    def __init__(self, plan: Plan, *, run_id: str, now: Now, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        run_id: str,
+        now: Now,
+        jitter: Callable[[], float],
+        patience: Patience = Patience(),
+    ) -> None:
         self.state = State.DISCONNECTED
         self.authenticated = False
         #: Terminal refusals since the vendor last confirmed a subscription.
@@ -267,6 +290,7 @@ class Session:
         self._plan = plan
         self._run_id = run_id
         self._jitter = jitter
+        self._patience = patience
         self._wanted = plan.symbols
         self._connections = 0
         self._sequence = 0
@@ -293,14 +317,14 @@ class Session:
             self._begin_connection()
             return [Open()]
         awaited = "subscription" if self.authenticated else "authentication"
-        detail = f"no answer to our {awaited} within {ANSWER_WINDOW_S:g} s"
+        detail = f"no answer to our {awaited} within {self._patience.answer_s:g} s"
         return self._fail(Signal.FAILED, _Cause("timeout", None, detail), now)
 
     def connected(self, now: Now) -> list[Output]:
         """Say that the socket is open."""
         self._follow(Signal.OPENED)
         self._socket = True
-        self.deadline = now.monotonic_s + ANSWER_WINDOW_S
+        self.deadline = now.monotonic_s + self._patience.answer_s
         outputs: list[Output] = [] if self._lost is None else [Reconnected(self._lost)]
         return [*outputs, Connected(**self._stamp(now))]
 
@@ -411,7 +435,7 @@ class Session:
         return [Authenticated(**self._stamp(now)), self._subscribe(now)]
 
     def _subscribe(self, now: Now) -> Send:
-        self.deadline = now.monotonic_s + ANSWER_WINDOW_S
+        self.deadline = now.monotonic_s + self._patience.answer_s
         return Send(wire.subscription(self._wanted, self._plan.encoding))
 
     def _confirm(self, message: Message, now: Now) -> Sequence[Output]:
@@ -448,7 +472,7 @@ class Session:
         if signal is Signal.CHALLENGED and self._authentications < AUTHENTICATIONS:
             self._follow(signal)
             self.authenticated = False
-            self.deadline = now.monotonic_s + ANSWER_WINDOW_S
+            self.deadline = now.monotonic_s + self._patience.answer_s
             return [Problem("authentication", cause.detail, cause.number), self._authenticate()]
         if signal is Signal.LIMITED and fewer:
             self._follow(signal)
@@ -478,13 +502,17 @@ class Session:
             **self._stamp(now), reason=cause.reason, code=cause.number, detail=cause.detail
         )
         verdict = cause.code.verdict
-        if self._healthy_since is not None and now.monotonic_s - self._healthy_since >= HEALTHY_S:
+        if (
+            self._healthy_since is not None
+            and now.monotonic_s - self._healthy_since >= self._patience.healthy_s
+        ):
             self._failures = 0
         self._failures += 1
         if verdict is Verdict.TERMINAL:
             self.refusals += 1
         refused = verdict is Verdict.OUR_BUG or self.refusals >= REFUSALS_BELIEVED
-        self._floor_s = max(cause.code.floor_s, REFUSED_FLOOR_S if refused else 0.0)
+        refused_floor_s = self._patience.refused_floor_s if refused else 0.0
+        self._floor_s = max(cause.code.floor_s, refused_floor_s)
         if self._socket:
             self._lost = cause.reason
         self._forget_connection()
@@ -499,8 +527,8 @@ class Session:
     def _delay(self) -> float:
         return backoff(
             max(self._failures, 1),
-            first_s=FIRST_RETRY_S,
-            cap_s=RETRY_CAP_S,
+            first_s=self._patience.first_retry_s,
+            cap_s=self._patience.retry_cap_s,
             floor_s=self._floor_s,
             jitter=self._jitter(),
         )

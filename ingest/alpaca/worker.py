@@ -1,6 +1,7 @@
 """The Alpaca worker: gives the session its socket and its clock, and does what it says."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,6 +69,16 @@ class Timings:
 
 
 _encoder = msgspec.json.Encoder()
+
+
+class _NoFrames(logging.LoggerAdapter[logging.Logger]):
+    """The library's log without DEBUG, where it writes frames out: one of ours holds the secret."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # logging's own name
+        return level > logging.DEBUG and super().isEnabledFor(level)
+
+
+_wire_log = _NoFrames(logging.getLogger("websockets.client"))
 
 
 class AlpacaWorker:
@@ -157,6 +168,7 @@ class AlpacaWorker:
                 close_timeout=self._timings.close_s,
                 max_size=MAX_FRAME_BYTES,
                 max_queue=MAX_FRAMES,
+                logger=_wire_log,
                 proxy=None,
             )
         except (OSError, InvalidHandshake) as error:
@@ -169,7 +181,7 @@ class AlpacaWorker:
             await self._perform(self._session.shutdown(self._clock()), socket)
             raise
         finally:
-            await socket.close()
+            await self._leave(socket)
         return Closure("closed")
 
     async def _converse(self, socket: ClientConnection) -> None:
@@ -188,6 +200,16 @@ class AlpacaWorker:
                 outputs = [*session.frame(frame, now), *session.timer(now)]
             going_on = await self._perform(outputs, socket)
             await publisher.room()
+
+    async def _leave(self, socket: ClientConnection) -> None:
+        """Close the socket, and take what the vendor had sent by then."""
+        closing = asyncio.create_task(socket.close())
+        try:
+            while True:
+                frame = await socket.recv(decode=False)
+                await self._perform(self._session.frame(frame, self._clock()), None)
+        except ConnectionClosed:
+            await closing
 
     async def _perform(self, outputs: Sequence[Output], socket: ClientConnection | None) -> bool:
         """Do what the session says; False when it gave up the connection."""

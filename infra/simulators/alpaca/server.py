@@ -24,6 +24,8 @@ from infra.simulators.market import Market
 
 #: How often a frame goes out; all that happened in between is in it.
 FRAME_SECONDS = 0.02
+#: More messages than this are spread over several frames: clients bound a frame's size.
+FRAME_MESSAGES = 1000
 #: How long a client has to authenticate.
 AUTH_SECONDS = 10.0
 #: How long a client's full buffer may stay full.
@@ -205,11 +207,10 @@ class AlpacaSimulator:
             while True:
                 await asyncio.sleep(FRAME_SECONDS)
                 ticks = connection.tape.until(self._clock())
-                if not ticks:
-                    continue
                 try:
                     async with asyncio.timeout(self._slow_seconds):
-                        await self._send(connection, ticks)
+                        for start in range(0, len(ticks), FRAME_MESSAGES):
+                            await self._send(connection, ticks[start : start + FRAME_MESSAGES])
                 except TimeoutError:
                     await _hang_up_on_slow(connection)
                     return

@@ -92,9 +92,9 @@ class Tape:
         """Return what was said since it was last told, up to `now_ns`; nothing if time stood."""
         if now_ns <= self._told_ns:
             return []
-        since = max(self._told_ns, now_ns - CATCH_UP_NS)
-        self._told_ns = now_ns
-        return [*self._ticks_between(since, now_ns), *self._bars_between(since, now_ns)]
+        told_ns, self._told_ns = self._told_ns, now_ns
+        ticks = self._ticks_between(max(told_ns, now_ns - CATCH_UP_NS), now_ns)
+        return [*ticks, *self._bars_between(told_ns, now_ns)]
 
     def _ticks_between(self, since_ns: int, now_ns: int) -> Iterator[Tick]:
         if not self._ticks:
@@ -169,7 +169,7 @@ class Tape:
         return ROUND_LOT * self._random.randint(1, 12)
 
     def _bars_between(self, since_ns: int, now_ns: int) -> Iterator[Tick]:
-        """Yield the bars of a minute as soon as it is over, the days' so far after them."""
+        """Yield the bars of the last minute that ended in between, the days' so far after them."""
         end = now_ns - now_ns % MINUTE_NS
         if end <= since_ns:
             return

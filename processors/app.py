@@ -162,7 +162,8 @@ class Validate(Stage):
     async def _judge(self, event: Any) -> None:
         chunk: list[ConsumerRecord] = event.value
         valid, rejected = judge_all(
-            ((r.value, Position(r.topic, r.partition, r.offset)) for r in chunk), self._known
+            ((r.value, Position(r.topic, r.partition, r.offset, r.timestamp)) for r in chunk),
+            self._known,
         )
         partition = chunk[0].partition
         sends = [

@@ -37,11 +37,12 @@ _alpaca_json = msgspec.json.Decoder(_AlpacaJson)
 
 
 class Position(NamedTuple):
-    """A record's place in the log."""
+    """A record's place in the log, and when it was written there."""
 
     topic: str
     partition: int
     offset: int
+    written_at_ms: int
 
 
 class Broken(NamedTuple):
@@ -133,7 +134,8 @@ def _unreadable(value: bytes, position: Position, detail: str) -> events.Rejecte
         feed="",
         session_id="",
         session_seq=0,
-        received_at_ns=0,
+        # the record does not say when it was received: not after it was written
+        received_at_ns=position.written_at_ms * 1_000_000,
         raw_topic=position.topic,
         raw_partition=position.partition,
         raw_offset=position.offset,

@@ -42,7 +42,8 @@ async def plain_loop(settings: ProcessorSettings) -> None:
     while True:
         for tp, records in (await consumer.getmany(timeout_ms=200)).items():
             valid, rejected = judge_all(
-                ((r.value, Position(r.topic, r.partition, r.offset)) for r in records), known
+                ((r.value, Position(r.topic, r.partition, r.offset, r.timestamp)) for r in records),
+                known,
             )
             for topic, verdicts in ((topics.VALID, valid), (topics.REJECTED, rejected)):
                 if verdicts:
@@ -78,7 +79,9 @@ def plain_faust(settings: ProcessorSettings) -> None:
         async def plain(stream: faust.StreamT[bytes]) -> None:
             async for event in stream.events():
                 message = event.message
-                position = Position(message.topic, message.partition, message.offset)
+                position = Position(
+                    message.topic, message.partition, message.offset, int(1000 * message.timestamp)
+                )
                 verdict = judge(event.value, position, known)
                 out = rejected if isinstance(verdict, RejectedTick) else valid
                 await out.send(key=verdict.symbol.encode(), value=encode(verdict))

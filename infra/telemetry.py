@@ -252,15 +252,17 @@ class Meters:
 
     Args:
         about: the parts of the catalogue that this process exposes.
+        stage: of the metrics labelled by stage, it exposes this one's alone.
 
     """
 
-    def __init__(self, *about: About) -> None:
+    def __init__(self, *about: About, stage: str | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._declared = {metric.name: metric for metric in CATALOGUE if metric.about in about}
+        self._stage = stage
         self._meters: dict[str, Counter | Gauge | Histogram] = {}
         for metric in self._declared.values():
             if metric.name not in ABSENT_UNTIL_SET:
@@ -279,10 +281,13 @@ class Meters:
             case "gauge" | "stateset":
                 meter = Gauge(metric.name, metric.help, names, registry=self.registry)
         for values in itertools.product(*metric.labels.values()):
-            if names:
+            if names and self._mine(dict(zip(names, values, strict=True))):
                 meter.labels(*values)
         self._meters[metric.name] = meter
         return meter
+
+    def _mine(self, labels: Mapping[str, str]) -> bool:
+        return self._stage is None or labels.get("stage", self._stage) == self._stage
 
     def _meter(self, name: str) -> Counter | Gauge | Histogram:
         return self._meters.get(name) or self._make(self._declared[name])

@@ -45,7 +45,7 @@ class Stage:
     def __init__(self, name: str, settings: ProcessorSettings, *about: Any) -> None:
         self.name = name
         self.settings = settings
-        self.meters = Meters("pipeline", *about)
+        self.meters = Meters("pipeline", *about, stage=name)
         self.producer = BatchProducer(settings.kafka_bootstrap_servers, client_id=name)
         self.deliveries = Deliveries()
         self._datadir = tempfile.TemporaryDirectory(prefix="twinfeed-")

@@ -1,0 +1,129 @@
+"""Metrics are there from birth, states are sets, and a process says whether it is ready."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+import structlog
+from prometheus_client.parser import text_string_to_metric_families
+
+from infra.telemetry import CATALOGUE, Meters, StatusServer, configure_logging
+
+
+def _samples(meters: Meters) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(meters.exposition().decode())
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def _series(meters: Meters, name: str) -> dict[str, float]:
+    """Return the series of a metric with one label, by that label's value."""
+    return {labels[0][1]: v for (n, labels), v in _samples(meters).items() if n == name}
+
+
+def test_a_counter_has_all_its_children_at_birth() -> None:
+    """The first error would be invisible to `increase()` if its series were born with it."""
+    errors = _series(Meters("alpaca"), "alpaca_errors_total")
+    assert errors == dict.fromkeys(
+        ("authentication", "connection", "parse", "validation", "publish"), 0.0
+    )
+
+
+def test_exactly_one_state_is_one() -> None:
+    """Changing the state leaves no other at 1."""
+    meters = Meters("router")
+    for state in ("PRIMARY_ACTIVE", "FALLBACK_ACTIVE"):
+        meters.state("datasource_router_state", state)
+        states = _series(meters, "datasource_router_state")
+        assert [name for name, value in states.items() if value] == [state]
+
+
+def test_an_unknown_state_is_refused() -> None:
+    """A misspelt state would make all of them 0."""
+    with pytest.raises(ValueError, match=r"unknown state 'UP' .* expected one of PRIMARY_ACTIVE"):
+        Meters("router").state("datasource_router_state", "UP")
+
+
+def test_a_time_that_was_not_is_absent() -> None:
+    """A last failover in 1970 would be a lie; it appears with the first."""
+    meters, name = Meters("router"), "datasource_router_last_failover_timestamp_seconds"
+    assert (name, ()) not in _samples(meters)
+    meters.set(name, 5)
+    assert _samples(meters)[name, ()] == 5
+
+
+def test_a_process_exposes_its_own_stage_alone() -> None:
+    """Each series of a stage has one process that tells it."""
+    names = {
+        dict(labels)["stage"]
+        for (name, labels) in _samples(Meters("pipeline", stage="route"))
+        if name == "pipeline_records_processed_total"
+    }
+    assert names == {"route"}
+
+
+def test_the_catalogue_keeps_its_own_rules() -> None:
+    """Names are used once, in base units; counters end in _total, histograms have buckets."""
+    names = [metric.name for metric in CATALOGUE]
+    assert len(names) == len(set(names))
+    for metric in CATALOGUE:
+        assert not metric.name.endswith(("_ms", "_milliseconds")), metric.name
+        assert metric.name.endswith("_total") == (metric.kind == "counter"), metric.name
+        assert bool(metric.buckets) == (metric.kind == "histogram"), metric.name
+        assert all(values for values in metric.labels.values()), metric.name
+
+
+async def test_readiness_is_asked_every_time() -> None:
+    """`/ready` says what is waited for, and 200 when it is there; `/metrics` accrues first."""
+    waiting_for: str | None = "Kafka"
+    meters = Meters("router")
+
+    def accrue() -> None:
+        meters.add("datasource_router_failover_total")
+
+    server = StatusServer(
+        meters, host="127.0.0.1", port=0, ready=lambda: waiting_for, before_scrape=accrue
+    )
+    port = await server.start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+            async with http.get("/ready") as response:
+                assert (response.status, await response.text()) == (503, "waiting for Kafka\n")
+            waiting_for = None
+            async with http.get("/ready") as response:
+                assert response.status == 200
+            async with http.get("/metrics") as response:
+                assert "datasource_router_failover_total 1.0" in await response.text()
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+def _logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("_logging")
+def test_log_lines_are_json_ours_and_the_libraries(capsys: pytest.CaptureFixture[str]) -> None:
+    """One JSON object a line, with its service; nothing in a value can break the line."""
+    configure_logging("test", "INFO")
+    structlog.get_logger("ours").info("switched", epoch=3, detail='a "b"\nc')
+    logging.getLogger("aiokafka").warning("lost %s", "it")
+    lines: list[dict[str, Any]] = [
+        json.loads(line) for line in capsys.readouterr().out.splitlines()
+    ]
+    assert [(line["service"], line["event"], line["level"]) for line in lines] == [
+        ("test", "switched", "info"),
+        ("test", "lost it", "warning"),
+    ]
+    assert (lines[0]["epoch"], lines[0]["detail"]) == (3, 'a "b"\nc')

@@ -5,12 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check setup requirements format generate clean
+.PHONY: run test check setup tools requirements format generate clean
 
-run: setup
-	$(BIN)/twinfeed up
+run: tools
+	@$(BIN)/twinfeed up
 
-test: setup check
+test: tools check
 	$(BIN)/pytest -m "service or journey"
 
 check: setup
@@ -30,8 +30,13 @@ generate: setup
 
 setup: $(STAMP)
 
+# Apache Kafka, Prometheus and Alertmanager, into .tools/; once
+tools: setup
+	@$(BIN)/twinfeed setup
+
 $(STAMP): infra/requirements/bootstrap.txt infra/requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "twinfeed needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another with PYTHON=...")'
+	@echo "installing the Python packages into $(VENV)/"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r infra/requirements/bootstrap.txt
 	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes infra/requirements/bootstrap.txt infra/requirements/dev.txt

@@ -144,7 +144,8 @@ def status(
     if as_json:
         typer.echo((data / boards.FILE).read_text(), nl=False)
     else:
-        Console().print(picture(board))
+        console = Console()
+        console.print(picture(board, console.width))
 
 
 @app.command()
@@ -165,6 +166,7 @@ def create_topics(
 ) -> None:
     """Make every topic that is not there yet, on KAFKA_BOOTSTRAP_SERVERS, under TOPIC_PREFIX."""
     settings = load(StageSettings)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the exception says it, once
     try:
         made = asyncio.run(
             ensure_topics(

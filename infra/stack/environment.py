@@ -44,8 +44,8 @@ class StackEnvironment(StageSettings):
     def _both_keys(self) -> Self:
         if (self.alpaca_api_key_id is None) != (self.alpaca_api_secret_key is None):
             message = (
-                "ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY go together: give both for the real "
-                "market, or neither for the simulated one"
+                "one of ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY is missing: give both for the "
+                "real market, or neither for the simulated one"
             )
             raise ValueError(message)
         return self

@@ -8,9 +8,11 @@ import fcntl
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from infra.settings import EX_CANTCREAT, EX_UNAVAILABLE
 from infra.stack.refusal import Refusal
@@ -20,6 +22,7 @@ LEAST_FREE_BYTES = 2 * 1024**3
 #: Says that a directory is ours, and may be removed by `down --wipe`.
 MARKER = "made-by-twinfeed"
 LOCK = "stack.lock"
+LOCK_SECONDS = 0.3
 
 
 def check_ports(ports: Mapping[int, str], host: str) -> None:
@@ -83,14 +86,16 @@ def alone(directory: Path) -> Iterator[None]:
     The kernel lets go of the lock with the process, however that ends.
     """
     with (directory / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            message = (
-                f"another stack is running on {directory}: end it with `twinfeed down`, "
-                "or choose another directory with --data and other ports with --port-offset"
-            )
-            raise Refusal(message, EX_UNAVAILABLE) from error
+        # longer than `is_running` of a passer-by holds it
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _locked(lock):
+            if time.monotonic() > deadline:
+                message = (
+                    f"another stack is running on {directory}: end it with `twinfeed down`, or "
+                    "choose another directory with --data and other ports with --port-offset"
+                )
+                raise Refusal(message, EX_UNAVAILABLE)
+            time.sleep(LOCK_SECONDS / 10)
         yield
 
 
@@ -99,11 +104,15 @@ def is_running(directory: Path) -> bool:
     if not (directory / LOCK).is_file():
         return False
     with (directory / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not _locked(lock)
+
+
+def _locked(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def check_writable(directory: Path) -> None:

@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
-
-import psutil
 
 from infra.kafka import broker
 from infra.settings import EX_CANTCREAT, EX_SOFTWARE, EX_UNAVAILABLE
@@ -21,6 +20,7 @@ from infra.stack.supervisor import Supervisor
 from infra.stack.view import View
 
 REFRESH_SECONDS = 1.0
+POLL_SECONDS = 0.05
 
 
 @contextlib.contextmanager
@@ -155,11 +155,15 @@ def down(data: Path, *, wait_seconds: float) -> bool:
         message = f"the stack on {data} is just starting or ending: try again in a moment"
         raise Refusal(message, EX_UNAVAILABLE)
     process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(wait_seconds)
-    except psutil.TimeoutExpired as error:
-        message = f"the stack on {data} did not end within {wait_seconds:.0f} s (pid {process.pid})"
-        raise Refusal(message, EX_SOFTWARE) from error
+    # the lock goes with the process, even where nobody collects its exit code
+    deadline = time.monotonic() + wait_seconds
+    while preflight.is_running(data):
+        if time.monotonic() > deadline:
+            message = (
+                f"the stack on {data} (pid {process.pid}) has not ended in {wait_seconds:.0f} s"
+            )
+            raise Refusal(message, EX_SOFTWARE)
+        time.sleep(POLL_SECONDS)
     return True
 
 

@@ -34,6 +34,8 @@ ROUTES = {
 UNKNOWN = "-"
 #: Plain lines are for logs: one that often says as much as one a second.
 PLAIN_SECONDS = 5.0
+#: The least width that holds the processes and the flow beside each other.
+SIDE_BY_SIDE = 96
 
 
 class View(Protocol):
@@ -62,7 +64,7 @@ class LiveView:
 
     def show(self, board: Board) -> None:
         """Redraw the picture."""
-        self._live.update(picture(board), refresh=True)
+        self._live.update(picture(board, self._live.console.width), refresh=True)
 
     def close(self) -> None:
         """Leave the last picture where it is."""
@@ -110,22 +112,28 @@ def line(board: Board) -> str:
     )
 
 
-def picture(board: Board) -> RenderableType:
-    """Return a board as a picture, made for 100 columns."""
-    body = Table.grid(expand=True, padding=(0, 1))
-    body.add_column(ratio=62)
-    body.add_column(ratio=38)
-    body.add_row(_processes(board), _flow(board))
+def picture(board: Board, width: int) -> RenderableType:
+    """Return a board as a picture of so many columns, made for 100."""
+    body: RenderableType
+    if width >= SIDE_BY_SIDE:
+        body = Table.grid(expand=True, padding=(0, 1))
+        body.add_column(ratio=61)
+        body.add_column(ratio=39)
+        body.add_row(_processes(board), _flow(board))
+    else:
+        body = Group(_processes(board), _flow(board))
+    ended = all(status.pid is None for status in board.statuses)
     head = Text.assemble(
         (" twinfeed ", "bold reverse"),
         f"  {board.title}",
         (f"  up {_duration(board.at - board.started_at)}", "dim"),
     )
-    return Group(head, body, _addresses(board), Text(" Ctrl-C ends all of it.", style="dim"))
+    foot = "Nothing runs any more." if ended else "Ctrl-C or `twinfeed down` ends all of it."
+    return Group(head, body, _addresses(board), Text(f" {foot}", style="dim"))
 
 
 def _processes(board: Board) -> RenderableType:
-    table = Table(box=None, padding=(0, 1), pad_edge=True, header_style="dim", expand=True)
+    table = Table(box=None, padding=(0, 0, 0, 1), header_style="dim", expand=True)
     table.add_column("process", no_wrap=True)
     table.add_column("state", no_wrap=True, ratio=1)
     for name in ("pid", "again", "up", "cpu", "mem"):
@@ -148,8 +156,8 @@ def _processes(board: Board) -> RenderableType:
 def _flow(board: Board) -> RenderableType:
     facts = board.facts
     grid = Table.grid(expand=True, padding=(0, 1))
-    grid.add_column(style="dim")
-    grid.add_column(justify="right")
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
     route = Text(facts.route or UNKNOWN, style=ROUTES.get(facts.route or "", "dim"))
     grid.add_row("route", route)
     if board.spell:

@@ -30,5 +30,11 @@ async def every(seconds: float, act: Callable[[], None]) -> None:
     due = loop.time()
     while True:
         act()
-        due = max(due + seconds, loop.time())
+        due = next_beat(due, loop.time(), seconds)
         await asyncio.sleep(due - loop.time())
+
+
+def next_beat(due: float, now: float, seconds: float) -> float:
+    """Return when the beat after `due` is: in step, or from `now` on where that is past."""
+    following = due + seconds
+    return following if following > now else now + seconds

@@ -1,6 +1,7 @@
 """A stage of ingest as a process: wired once, run until told to end, and ended in order."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ from infra.kafka.batches import BatchProducer
 from infra.settings import EX_CANTCREAT, EX_SOFTWARE, EX_UNAVAILABLE, StageSettings
 from infra.telemetry import Meters, StatusServer
 from infra.topics import Topic
-from ingest.publish import DeliveryFailedError, Publisher
+from ingest.publish import DeliveryFailedError, Producer, Publisher
 
 #: How long the records in hand may take to be delivered once we were told to end; a supervisor that
 #: says SIGTERM kills after ten.
@@ -89,7 +90,11 @@ class Stage:
         try:
             port = await server.start()
         except OSError as error:
-            _say(f"METRICS_PORT: {settings.metrics_host}:{settings.metrics_port}: {error.strerror}")
+            place = f"{settings.metrics_host}:{settings.metrics_port}"
+            # asyncio wraps the plain words for a taken port; a name that is not found has no number
+            number = error.errno or 0
+            words = os.strerror(number) if number > 0 else error.strerror
+            _say(f"METRICS_PORT: {place}: {words}")
             return EX_CANTCREAT
         _log.info("stage_started", host=settings.metrics_host, port=port)
         try:
@@ -136,7 +141,8 @@ class Stage:
             message = f"topic {name} has {partitions} partitions: expected {topic.partitions}"
             raise Unavailable(message)
 
-    async def _work(self, producer: BatchProducer) -> int:
+    async def _work(self, producer: Producer, *, drain_s: float = DRAIN_S) -> int:
+        """Run the worker until told to end or until a delivery fails; return the exit code."""
         publisher = Publisher(producer, topic_name=self._settings.topic, delivered=self._delivered)
         async with publisher.running():
             self._worker = self._build(publisher)
@@ -146,7 +152,7 @@ class Stage:
                 await asyncio.wait({working, failing}, return_when=asyncio.FIRST_COMPLETED)
                 if working.done():
                     working.result()
-                    async with asyncio.timeout(DRAIN_S):
+                    async with asyncio.timeout(drain_s):
                         await publisher.drain()
                     return 0
                 await failing
@@ -154,7 +160,7 @@ class Stage:
                 self._undelivered()
                 _log.error("delivery_failed", detail=str(failure))
             except TimeoutError:
-                _log.error("undelivered", bytes=publisher.held_bytes, after_s=DRAIN_S)
+                _log.error("undelivered", bytes=publisher.held_bytes, after_s=drain_s)
             finally:
                 working.cancel()
                 failing.cancel()

@@ -195,9 +195,7 @@ class AlpacaWorker:
             except TimeoutError:
                 outputs = session.timer(self._clock())
             else:
-                now = self._clock()
-                # a flood of frames keeps `recv` from ever waiting, and the timeout from ever coming
-                outputs = [*session.frame(frame, now), *session.timer(now)]
+                outputs = session.frame(frame, self._clock())
             going_on = await self._perform(outputs, socket)
             await publisher.room()
 

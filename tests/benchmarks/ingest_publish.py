@@ -1,8 +1,8 @@
 """How many ticks a second one core of ingest takes from frames to Kafka, by encoding.
 
-Run by hand, against a running broker that it makes topics of its own on, and deletes after:
+    python -m tests.benchmarks.ingest_publish [--ticks 200000] [--bootstrap-servers HOST:PORT]
 
-    python -m tests.benchmarks.ingest_publish --bootstrap-servers 127.0.0.1:19092
+Starts a Kafka broker of its own, unless it is given one; its topics are its own in any case.
 
 Frames like the vendor's (twenty trades and quotes, thirty symbols) go through the session and the
 publisher as fast as they are taken, until the broker has acknowledged the last one.
@@ -28,6 +28,7 @@ from ingest.alpaca.wire import Encoding
 from ingest.clock import read_clock
 from ingest.publish import LINGER_S, Publisher
 from ingest.symbols import DEFAULT_FILE, parse
+from tests.benchmarks.own_broker import own_broker
 
 FRAME_MESSAGES = 20
 DISTINCT_FRAMES = 500
@@ -102,8 +103,17 @@ async def measure(
     return sent / took, used / sent * 1e6, size / took / 1e6
 
 
-async def main(servers: str, ticks: int) -> None:
-    """Measure each encoding, and print a table."""
+async def main(servers: str | None, ticks: int) -> None:
+    """Measure on the broker that is given, or on one of our own."""
+    if servers:
+        await compare(servers, ticks)
+        return
+    async with own_broker() as broker:
+        await compare(broker.bootstrap_servers, ticks)
+
+
+async def compare(servers: str, ticks: int) -> None:
+    """Measure each encoding, with several lingers, and print a table."""
     prefix = f"benchmark-{uuid.uuid4().hex[:8]}."
     table = Table("encoding", "linger ms", "ticks/s", "CPU us/tick", "vendor MB/s")
     await ensure_topics(servers, prefix)
@@ -120,7 +130,7 @@ async def main(servers: str, ticks: int) -> None:
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--bootstrap-servers", default="127.0.0.1:19092")
+    options.add_argument("--bootstrap-servers")
     options.add_argument("--ticks", type=int, default=200_000)
     chosen = options.parse_args()
     asyncio.run(main(chosen.bootstrap_servers, chosen.ticks))

@@ -1,0 +1,164 @@
+"""Ingest's settings: a sentence for each mistake, and no secret in any."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from infra.settings import EX_CONFIG, load
+from ingest.settings import AlpacaSettings, YahooSettings
+from ingest.symbols import DEFAULT_FILE, parse
+
+KEYS = {"ALPACA_API_KEY_ID": "PKEY", "ALPACA_API_SECRET_KEY": "hush-hush"}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave nothing of the developer's own environment."""
+    for settings in (AlpacaSettings, YahooSettings):
+        for name, field in settings.model_fields.items():
+            alias = field.validation_alias
+            monkeypatch.delenv(alias if isinstance(alias, str) else name.upper(), raising=False)
+
+
+def _set(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_keys_are_all_that_alpaca_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything else has a default that works on the vendor's free plan."""
+    _set(monkeypatch, KEYS)
+    settings = load(AlpacaSettings)
+    assert settings.feed == "iex"
+    assert settings.alpaca_encoding == "json"
+    assert settings.alpaca_symbol_limit == 30
+    assert settings.symbols == parse(DEFAULT_FILE.read_text(encoding="utf-8"))
+    assert settings.alpaca_api_secret_key.get_secret_value() == "hush-hush"
+
+
+def test_yahoo_needs_nothing() -> None:
+    """Yahoo has no keys: its defaults are enough."""
+    settings = load(YahooSettings)
+    assert settings.yahoo_base_url == "https://query1.finance.yahoo.com"
+    assert settings.yahoo_poll_seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("url", "feed"),
+    [
+        ("ws://127.0.0.1:19100/v2/sip", "sip"),
+        ("wss://stream.data.alpaca.markets/v2/test/", "test"),
+        ("wss://stream.data.alpaca.markets/v1beta1/overnight", "overnight"),
+    ],
+)
+def test_feed_is_the_end_of_the_url(url: str, feed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream's address names its feed."""
+    _set(monkeypatch, {**KEYS, "ALPACA_STREAM_URL": url})
+    assert load(AlpacaSettings).feed == feed
+
+
+def test_symbols_come_from_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """SYMBOLS_FILE names the list."""
+    file = tmp_path / "mine.txt"
+    file.write_text("NVDA\nBRK.B # a class\n")
+    _set(monkeypatch, {"SYMBOLS_FILE": str(file)})
+    assert load(YahooSettings).symbols == ("NVDA", "BRK.B")
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"ALPACA_API_KEY_ID": ""}, "ALPACA_API_KEY_ID: field required"),
+        ({"ALPACA_API_SECRET_KEY": ""}, "ALPACA_API_SECRET_KEY: field required"),
+        (
+            {"ALPACA_STREAM_URL": "https://x/v2/iex"},
+            "ALPACA_STREAM_URL: 'https://x/v2/iex' is not a URL of the form wss://... or ws://...",
+        ),
+        (
+            {"ALPACA_STREAM_URL": "wss:///v2/iex"},
+            "ALPACA_STREAM_URL: 'wss:///v2/iex' is not a URL of the form wss://... or ws://...",
+        ),
+        (
+            {"ALPACA_STREAM_URL": "wss://host/"},
+            "ALPACA_STREAM_URL: 'wss://host/' names no feed: expected a path such as /v2/iex",
+        ),
+        ({"ALPACA_ENCODING": "xml"}, "ALPACA_ENCODING: input should be 'json' or 'msgpack'"),
+        (
+            {"ALPACA_SYMBOL_LIMIT": "0"},
+            "ALPACA_SYMBOL_LIMIT: input should be greater than or equal to 1",
+        ),
+        ({"SYMBOLS_FILE": "/no/such"}, "SYMBOLS_FILE: /no/such: No such file or directory"),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "x"}, "KAFKA_BOOTSTRAP_SERVERS: 'x' is not host:port"),
+    ],
+)
+def test_mistake_is_one_sentence(
+    variables: Mapping[str, str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A wrong setting ends the process with EX_CONFIG and one sentence that tells no secret."""
+    _set(monkeypatch, {**KEYS, **variables})
+    with pytest.raises(SystemExit) as left:
+        load(AlpacaSettings)
+    assert left.value.code == EX_CONFIG
+    assert capsys.readouterr().err == f"{sentence}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"aapl\n", "line 1: 'aapl' is not a symbol such as AAPL or BRK.B"),
+        (b"\n", "no symbol in it"),
+        (b"\xff\n", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ],
+)
+def test_broken_list_of_symbols_is_named(
+    content: bytes,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """A list that cannot be read says which file it is, and what is wrong in it."""
+    file = tmp_path / "symbols.txt"
+    file.write_bytes(content)
+    _set(monkeypatch, {"SYMBOLS_FILE": str(file)})
+    with pytest.raises(SystemExit):
+        load(YahooSettings)
+    assert capsys.readouterr().err == f"SYMBOLS_FILE: {file}: {reason}\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        (
+            {"YAHOO_BASE_URL": "yahoo.com"},
+            "YAHOO_BASE_URL: 'yahoo.com' is not a URL of the form https://... or http://...",
+        ),
+        (
+            {"YAHOO_POLL_SECONDS": "0"},
+            "YAHOO_POLL_SECONDS: input should be greater than or equal to 1",
+        ),
+    ],
+)
+def test_yahoo_mistake_is_one_sentence(
+    variables: Mapping[str, str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The same for the poller."""
+    _set(monkeypatch, variables)
+    with pytest.raises(SystemExit):
+        load(YahooSettings)
+    assert capsys.readouterr().err == f"{sentence}\n"
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that are printed tell neither the key nor its secret."""
+    _set(monkeypatch, KEYS)
+    shown = repr(load(AlpacaSettings))
+    assert "PKEY" not in shown
+    assert "hush-hush" not in shown

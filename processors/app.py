@@ -32,7 +32,7 @@ from processors.deliver import CHUNKS_UNDER_WAY, Deliveries, end_process
 from processors.events import RoutedPrice, RouterTransition, ValidTick
 from processors.recall import follow, read_to_end
 from processors.settings import ProcessorSettings
-from processors.validate import Position, judge_all
+from processors.validate import UNREADABLE, Position, judge_all
 
 log = structlog.get_logger()
 
@@ -86,7 +86,7 @@ class Stage:
         """Return the event in a record; None, counted and logged with its place, if it is none."""
         try:
             return decoder.decode(record.value)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             place = f"{record.topic}/{record.partition}/{record.offset}"
             log.warning("record_unreadable", place=place, error=str(error))
             self.count("dead_letter")
@@ -106,7 +106,7 @@ class Stage:
     async def _assigned(self, _app: faust.App, **_: Any) -> None:
         try:
             await self.recover()
-        except (KafkaError, msgspec.DecodeError) as error:
+        except (KafkaError, *UNREADABLE) as error:
             end_process("recovery_failed", error)
         self.waiting_for = None
         owned = sorted(f"{tp.topic}/{tp.partition}" for tp in self.app.consumer.assignment())

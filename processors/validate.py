@@ -18,6 +18,9 @@ from processors.vendors import alpaca, yahoo
 #: A tick may be stamped this much after it was received, for clocks that disagree; not more.
 FUTURE_TOLERANCE_NS = 5 * 60 * 1_000_000_000
 
+#: How a parser says that it cannot read something; msgspec's DecodeError is a ValueError.
+UNREADABLE = (ValueError, RecursionError)
+
 _raw_tick = msgspec.json.Decoder(RawTick)
 
 
@@ -66,7 +69,7 @@ def judge(
     try:
         quick = _alpaca_json.decode(value)
         tick = alpaca.event(quick.raw, _where(quick, position))
-    except ValueError:
+    except UNREADABLE:
         # of another vendor or encoding, or something is wrong with it: look closely
         return _judge_closely(value, position, known)
     return tick if check(tick, known) is None else _judge_closely(value, position, known)
@@ -90,13 +93,13 @@ def _judge_closely(
 ) -> events.ValidTick | events.RejectedTick:
     try:
         raw = _raw_tick.decode(value)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         return _unreadable(value, position, f"not a raw tick: {error}")
     try:
         tick = _read(raw, _where(raw, position))
     except alpaca.UnknownTypeError as error:
         broken = Broken("unknown_type", str(error))
-    except ValueError as error:
+    except UNREADABLE as error:
         broken = Broken("malformed", str(error))
     else:
         found = check(tick, known)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ingest.yahoo.wire import from_yahoo
 from processors import events
 
 NS = 1_000_000_000
@@ -60,7 +61,7 @@ def read(raw: bytes, *, feed: str, where: dict[str, Any]) -> events.Last:
     previous = meta.previous_close if meta.previous_close is not None else meta.chart_previous_close
     return events.Last(
         **where,
-        symbol=meta.symbol,
+        symbol=from_yahoo(meta.symbol),
         market_time_ns=meta.regular_market_time * NS,
         price=meta.regular_market_price,
         previous_close=previous,

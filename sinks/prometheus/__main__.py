@@ -4,13 +4,13 @@ import asyncio
 import signal
 import sys
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from infra.settings import EX_UNAVAILABLE, StageSettings, load
 from infra.telemetry import Meters, StatusServer, configure_logging
+from processors.validate import UNREADABLE
 from sinks.prometheus.measure import MEASURED, Count, Sample
 
 log = structlog.get_logger()
@@ -67,12 +67,12 @@ class PrometheusSink:
         measure = self._measured[topic]
         try:
             self._feed(measure(record.value for record in records))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             # one of them is not ours: the others still count
             for record in records:
                 try:
                     self._feed(measure([record.value]))
-                except msgspec.DecodeError as error:
+                except UNREADABLE as error:
                     place = f"{topic}/{record.partition}/{record.offset}"
                     log.warning("record_unreadable", place=place, error=str(error))
 

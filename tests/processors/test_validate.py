@@ -138,6 +138,33 @@ def test_bytes_that_are_no_frame_are_kept() -> None:
     assert (rejected.reason, bytes(rejected.raw)) == ("malformed", b'"3q2+7w=="')
 
 
+DEEP = b"[" * 5_000 + b"]" * 5_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"source":"\xff"}',
+        DEEP,
+        b'{"source":"alpaca","encoding":"json","raw":' + DEEP + b"}",
+    ],
+    ids=["not UTF-8", "too deep", "too deep within"],
+)
+def test_no_record_breaks_the_parser(value: bytes) -> None:
+    """What a parser gives up on is malformed like anything else that cannot be read."""
+    found = judge(value, AT, KNOWN)
+    assert isinstance(found, RejectedTick)
+    assert found.reason == "malformed"
+
+
+@pytest.mark.parametrize("source", ["alpaca", "yahoo"])
+def test_no_message_breaks_the_parser(source: str) -> None:
+    """The same within a sound raw tick."""
+    found = judge(msgspec.json.encode(raw_tick(DEEP, source=source, feed="spark")), AT, KNOWN)
+    assert isinstance(found, RejectedTick)
+    assert found.reason == "malformed"
+
+
 @given(value=st.binary(max_size=200))
 def test_no_record_stops_the_stage(value: bytes) -> None:
     """Whatever lies in the raw topic gets a verdict, and its bytes can be had back."""

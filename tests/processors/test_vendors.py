@@ -237,6 +237,12 @@ def test_a_yahoo_answer_is_a_last_sale(feed: str, raw: str) -> None:
     assert (tick.day_high, tick.day_low, tick.volume, tick.currency) == (191, 189.25, 1234, "USD")
 
 
+def test_yahoo_writes_share_classes_its_own_way() -> None:
+    """Its BRK-B is the BRK.B that everyone else knows."""
+    raw = f'{{"meta":{META.replace("AAPL", "BRK-B")}}}'
+    assert yahoo.read(raw.encode(), feed="chart", where=YAHOO).symbol == "BRK.B"
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -1,0 +1,121 @@
+"""The books are balanced: what the simulators sent, what Kafka took, what ClickHouse shows.
+
+A tick is known by its vendor's bytes: times to the nanosecond make every message its own.
+"""
+
+import itertools
+from collections import Counter, defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from infra import topics
+from infra.simulators import ledger
+from tests.journeys.running import Stack
+
+RAW = (topics.RAW_ALPACA, topics.RAW_YAHOO)
+
+
+async def catch_up(stack: Stack, seconds: float) -> None:
+    """Wait until every raw tick that Kafka holds now has its row and its verdict in ClickHouse.
+
+    The market goes on meanwhile, so ClickHouse may come to hold more.
+    """
+    for topic in RAW:
+        ends = await stack.ends(topic.name, topic.partitions)
+        for places in _PLACES.values():
+            await stack.until(
+                partial(_holds, stack, places.format(topic=topic.name), ends), seconds
+            )
+
+
+async def _holds(stack: Stack, places: str, ends: dict[int, int]) -> bool:
+    held = {row["partition"]: int(row["places"]) for row in await stack.rows(places)}
+    return all(held.get(partition, 0) >= end for partition, end in ends.items())
+
+
+_PLACES = {
+    "raw_ticks": (
+        "SELECT partition, uniqExact(offset) AS places FROM raw_ticks "
+        "WHERE topic = '{topic}' GROUP BY partition"
+    ),
+    "verdicts": (
+        "SELECT raw_partition AS partition, uniqExact(raw_offset) AS places FROM ("
+        "SELECT raw_topic, raw_partition, raw_offset FROM valid_ticks UNION ALL "
+        "SELECT raw_topic, raw_partition, raw_offset FROM rejected_ticks) "
+        "WHERE raw_topic = '{topic}' GROUP BY partition"
+    ),
+}
+
+
+def sent(stack: Stack, vendor: str, *, ledgers: Path | None = None) -> list[ledger.Entry]:
+    """Return what a simulator says that it sent, so far."""
+    return list(ledger.read((ledgers or stack.data / "ledgers") / f"{vendor}.jsonl"))
+
+
+async def stored(stack: Stack, vendor: str) -> Counter[str]:
+    """Return how often ClickHouse shows each of a vendor's messages."""
+    rows = await stack.rows(f"SELECT raw FROM raw_ticks FINAL WHERE source = '{vendor}'")  # noqa: S608
+    return Counter(row["raw"] for row in rows)
+
+
+async def no_tick_is_lost_or_doubled_behind_kafka(stack: Stack) -> None:
+    """Check that what Kafka took is in ClickHouse once, and has one verdict, with its reason."""
+    for topic in RAW:
+        where = f"topic = '{topic.name}'"
+        rows = int(await stack.value(f"SELECT count() FROM raw_ticks FINAL WHERE {where}"))  # noqa: S608
+        places = int(
+            await stack.value(
+                f"SELECT uniqExact((partition, offset)) FROM raw_ticks WHERE {where}"  # noqa: S608
+            )
+        )
+        assert rows == places, "a raw tick is there twice"
+    verdicts = await stack.rows(
+        "SELECT count() AS verdicts, uniqExact((raw_topic, raw_partition, raw_offset)) AS ticks, "
+        "countIf(reason = '') AS unexplained FROM ("
+        "SELECT raw_topic, raw_partition, raw_offset, 'valid' AS reason FROM valid_ticks FINAL "
+        "UNION ALL "
+        "SELECT raw_topic, raw_partition, raw_offset, reason FROM rejected_ticks FINAL)"
+    )
+    (row,) = verdicts
+    assert row["verdicts"] == row["ticks"], "a raw tick has two verdicts"
+    assert int(row["unexplained"]) == 0
+    assert int(await stack.value("SELECT count() FROM dead_letters")) == 0
+
+
+def only_the_ends_of_sessions_are_missing(
+    entries: list[ledger.Entry], held: Counter[str]
+) -> dict[str, int]:
+    """Check that of every connection a beginning was received; return what is missing by it.
+
+    A client that dies leaves behind what is in the socket: a tail, never a hole.
+    """
+    by_connection: defaultdict[str, list[bool]] = defaultdict(list)
+    for entry in entries:
+        by_connection[entry.connection].append(entry.raw in held)
+    for connection, received in by_connection.items():
+        assert received == sorted(received, reverse=True), f"a hole in {connection}"
+    return {connection: received.count(False) for connection, received in by_connection.items()}
+
+
+async def routed_in_order(stack: Stack) -> int:
+    """Check the order of `prices.routed` per symbol; return how many prices there are."""
+    records = await stack.records(topics.ROUTED.name, topics.ROUTED.partitions)
+    by_symbol: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for record in records:
+        price = orjson.loads(record.value)
+        assert record.key.decode() == price["symbol"]
+        assert dict(record.headers)["schema"] == b"RoutedPrice/1"
+        by_symbol[price["symbol"]].append(price)
+    for symbol, prices in by_symbol.items():
+        for before, after in itertools.pairwise(prices):
+            assert before["epoch"] <= after["epoch"], f"{symbol}: an epoch came back"
+            if before["epoch"] == after["epoch"]:
+                assert before["source"] == after["source"], f"{symbol}: two sources in one epoch"
+                assert before["market_time_ns"] <= after["market_time_ns"], (
+                    f"{symbol}: back in time"
+                )
+                assert before["raw_offset"] < after["raw_offset"], f"{symbol}: a price twice"
+    return len(records)

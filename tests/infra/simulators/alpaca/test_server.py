@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from infra.simulators.alpaca.server import AlpacaSimulator
 from infra.simulators.alpaca.session import Rules
 from infra.simulators.ledger import Entry, Ledger, LedgerError, read
-from infra.simulators.market import MINUTE_NS, Market
+from infra.simulators.market import Market
 from tests.infra.simulators.alpaca.client import (
     AUTH,
     AUTHENTICATED,
@@ -205,22 +205,18 @@ async def test_a_stop_loses_nothing_and_invents_nothing(ledger_path: Path) -> No
 
 async def test_both_encodings_say_the_same(start: Start) -> None:
     """A minute's bars, which only the market decides, are equal in JSON and MessagePack."""
-    url = await start(clock=_ticking_from(MINUTE_NS - 100_000_000))
+    now_ns = 1_795_392_000_000_000_000 - 1
+    url = await start(clock=lambda: now_ns)
     async with enter(url + "/v2/iex") as text, enter(url + "/v2/sip", "msgpack") as binary:
         for client in (text, binary):
             await client.ask({"action": "subscribe", "bars": ["*"]})
+        now_ns += 1
         bars = [await client.data(30) for client in (text, binary)]
     for in_text, in_binary in zip(*bars, strict=True):
         assert in_text["t"] == in_binary["t"].to_datetime().strftime("%Y-%m-%dT%H:%M:%SZ")
         same = {"T", "S", "o", "h", "l", "c", "vw"}
         assert {key: in_text[key] for key in same} == {key: in_binary[key] for key in same}
         assert in_text.keys() == in_binary.keys()
-
-
-def _ticking_from(into_minute_ns: int) -> Callable[[], int]:
-    """Return a clock that runs as the real one does, from a place within the minute."""
-    shift = into_minute_ns - time.time_ns() % MINUTE_NS
-    return lambda: time.time_ns() + shift
 
 
 async def test_compression_is_offered(start: Start) -> None:

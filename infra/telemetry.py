@@ -374,6 +374,32 @@ class StatusServer:
         return web.Response(text=f"waiting for {waiting_for}\n", status=503)
 
 
+class SelfRepetition(logging.Filter):
+    """Lets a library say the same thing once a second, and our own lines always.
+
+    While a broker is away aiokafka says so thousands of times a second.
+    """
+
+    INTERVAL_S = 1.0
+    REMEMBERED = 1000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether `record` may pass."""
+        if isinstance(record.msg, dict):  # structlog's, which is how we log
+            return True
+        key = (record.name, str(record.msg))
+        if record.created - self._said.get(key, float("-inf")) < self.INTERVAL_S:
+            return False
+        if len(self._said) >= self.REMEMBERED:
+            self._said.clear()
+        self._said[key] = record.created
+        return True
+
+
 def configure_logging(service: str, level: str) -> None:
     """Log JSON lines to stdout, ours and the libraries', each with its service."""
     shared: list[structlog.typing.Processor] = [
@@ -389,6 +415,7 @@ def configure_logging(service: str, level: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(SelfRepetition())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -10,7 +10,13 @@ import pytest
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.telemetry import CATALOGUE, Meters, StatusServer, configure_logging
+from infra.telemetry import (
+    CATALOGUE,
+    Meters,
+    SelfRepetition,
+    StatusServer,
+    configure_logging,
+)
 
 
 def _samples(meters: Meters) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -127,3 +133,35 @@ def test_log_lines_are_json_ours_and_the_libraries(capsys: pytest.CaptureFixture
         ("test", "lost it", "warning"),
     ]
     assert (lines[0]["epoch"], lines[0]["detail"]) == (3, 'a "b"\nc')
+
+
+def _line(msg: Any, at_s: float, name: str = "aiokafka") -> logging.LogRecord:
+    record = logging.LogRecord(name, logging.ERROR, "file", 1, msg, ("node",), None)
+    record.created = at_s
+    return record
+
+
+@pytest.mark.parametrize(
+    ("line", "passes"),
+    [
+        (_line("no %s", 10.5), False),
+        (_line("no %s", 11.0), True),
+        (_line("another %s", 10.5), True),
+        (_line("no %s", 10.5, name="faust"), True),
+        (_line({"event": "no"}, 10.5), True),
+    ],
+)
+def test_a_library_repeats_itself_once_a_second(line: logging.LogRecord, *, passes: bool) -> None:
+    """After a library's line the same line waits a second; other lines, and our own, do not."""
+    repetition = SelfRepetition()
+    assert repetition.filter(_line("no %s", 10.0))
+    assert repetition.filter(_line({"event": "no"}, 10.0))
+    assert repetition.filter(line) is passes
+
+
+def test_the_memory_of_lines_is_bounded() -> None:
+    """A library that makes up lines without end is forgotten in time."""
+    repetition = SelfRepetition()
+    for number in range(SelfRepetition.REMEMBERED * 2 + 5):
+        assert repetition.filter(_line(f"line {number}", 10.0))
+    assert len(repetition._said) <= SelfRepetition.REMEMBERED

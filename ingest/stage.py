@@ -92,8 +92,8 @@ class Stage:
         except OSError as error:
             place = f"{settings.metrics_host}:{settings.metrics_port}"
             # asyncio wraps the plain words for a taken port; a name that is not found has no number
-            number = error.errno or 0
-            words = os.strerror(number) if number > 0 else error.strerror
+            errno = error.errno or 0
+            words = os.strerror(errno) if errno > 0 else error.strerror
             _say(f"METRICS_PORT: {place}: {words}")
             return EX_CANTCREAT
         _log.info("stage_started", host=settings.metrics_host, port=port)

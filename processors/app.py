@@ -342,20 +342,11 @@ class Forward(Stage):
                     await self._switch()
 
     async def _switch(self) -> None:
-        now = time.time_ns()
-        switched = {
-            partition: prices
-            for partition, book in self._books.items()
-            if (prices := book.switch(self._route, now))
-        }
-        log.info(
-            "switched",
-            epoch=self._route.epoch,
-            source=self._route.source,
-            symbols=sum(len(prices) for prices in switched.values()),
-        )
-        for partition, prices in switched.items():
-            await self._deliver(partition, prices, None)
+        log.info("switched", epoch=self._route.epoch, source=self._route.source)
+        for partition, book in list(self._books.items()):
+            # Decided and handed over without a pause in between: ticks that come meanwhile go out
+            # after these, or make them old news.
+            await self._deliver(partition, book.switch(self._route, time.time_ns()), None)
 
     async def _forward(self, event: Any) -> None:
         partition = event.value[0].partition

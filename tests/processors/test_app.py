@@ -1,0 +1,104 @@
+"""The bindings, where they could break what the pure modules promise."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+
+from infra.kafka.batches import Record
+from processors import app
+from processors.events import RoutedPrice
+from processors.forward import Route
+from processors.settings import ProcessorSettings
+from tests.processors.test_forward import trade
+
+
+class FakeProducer:
+    """Keeps what is sent, by topic and partition; a send to a held partition waits."""
+
+    def __init__(self) -> None:
+        self.sent: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
+        self.held: dict[int, asyncio.Event] = {}
+
+    async def send(
+        self, topic: str, partition: int, records: Iterable[Record], _header: Any
+    ) -> asyncio.Future[None]:
+        """Take records, as the real one does: in the order of the calls."""
+        self.sent[topic, partition] += records
+        if partition in self.held:
+            await self.held[partition].wait()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+
+class FakeRecord:
+    """A record of `ticks.valid`."""
+
+    def __init__(self, partition: int, value: bytes) -> None:
+        self.topic, self.partition, self.offset, self.value = "ticks.valid", partition, 0, value
+
+
+class FakeEvent:
+    """A chunk as an agent sees it."""
+
+    def __init__(self, *records: FakeRecord) -> None:
+        self.value = list(records)
+        self.acknowledged = False
+
+    def ack(self) -> None:
+        """Note it."""
+        self.acknowledged = True
+
+
+@pytest.fixture
+async def forward() -> Any:
+    """A forward stage that is not started, with a fake producer."""
+    stage = app.Forward(ProcessorSettings())
+    stage.producer = FakeProducer()  # type: ignore[assignment]
+    return stage
+
+
+def _chunk(partition: int, offset: int, at: int) -> FakeEvent:
+    return FakeEvent(FakeRecord(partition, msgspec.json.encode(trade(offset, at))))
+
+
+def _times(stage: Any, partition: int) -> list[int]:
+    sent = stage.producer.sent["prices.routed", partition]
+    return [msgspec.json.decode(r.value, type=RoutedPrice).market_time_ns for r in sent]
+
+
+async def test_a_switch_does_not_follow_the_ticks_that_came_during_it(forward: Any) -> None:
+    """While one partition's prices are on their way, another's newer ticks may overtake none."""
+    for partition in (0, 1):
+        await forward._forward(_chunk(partition, 0, 5))
+    forward._route = Route(1, "alpaca")
+    release = forward.producer.held[0] = asyncio.Event()
+    switch = asyncio.ensure_future(forward._switch())
+    await asyncio.sleep(0)
+    await forward._forward(_chunk(1, 1, 6))
+    release.set()
+    await switch
+    assert _times(forward, 0) == [5]
+    assert _times(forward, 1) == sorted(_times(forward, 1))
+    assert _times(forward, 1)[-1] == 6
+
+
+async def test_a_chunk_without_a_price_is_done_at_once(forward: Any) -> None:
+    """Nothing is sent, and the commit can pass it."""
+    event = _chunk(0, 0, 5)
+    await forward._forward(event)
+    assert event.acknowledged
+    assert not forward.producer.sent
+
+
+async def test_a_record_that_is_no_tick_is_counted_and_passed(forward: Any) -> None:
+    """Somebody else's record in the topic does not stop the stage."""
+    forward._route = Route(1, "alpaca")
+    good = _chunk(0, 0, 5).value[0]
+    await forward._forward(FakeEvent(FakeRecord(0, b"{}"), good))
+    assert _times(forward, 0) == [5]
+    assert b'result="dead_letter",stage="forward"} 1.0' in forward.meters.exposition()

@@ -105,8 +105,8 @@ class MsgpackCodec:
             raise Malformed(message)
         try:
             decoded: object = msgpack.unpackb(frame)
-        except ValueError as error:  # msgpack's own errors are all ValueErrors
-            raise Malformed(str(error)) from error
+        except ValueError as error:  # msgpack's own errors are all ValueErrors, some without words
+            raise Malformed(str(error) or type(error).__name__) from error
         return decoded
 
     def raw(self, encoded: bytes) -> str:

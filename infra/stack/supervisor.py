@@ -25,8 +25,8 @@ from infra.stack.output import Output
 from infra.stack.plan import SECRETS, Finished, HttpReady, Probe, Process
 
 STOP_SECONDS = 9.0
-#: How long a process may take to get ready before it counts as failed.
-READY_SECONDS = 60.0
+#: How long a process may take to get ready before it counts as failed: hung, not merely slow.
+READY_SECONDS = 120.0
 POLL_SECONDS = 0.1
 #: How often a process that was ready is asked whether it still is.
 STILL_READY_SECONDS = 2.0

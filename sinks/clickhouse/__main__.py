@@ -29,6 +29,8 @@ from sinks.clickhouse.tables import TABLES
 
 #: What is in hand may take this long to be written once we are told to end.
 DRAIN_S = 4.0
+#: And a thread that has nothing left to do, to end.
+THREAD_S = 0.1
 
 _log = structlog.get_logger()
 
@@ -93,7 +95,7 @@ class Process:
 
     def __init__(self, settings: ClickHouseSettings) -> None:
         self._settings = settings
-        self._meters = Meters("pipeline", "clickhouse")
+        self._meters = Meters("pipeline", "clickhouse", stage="clickhouse")
         self._stop = asyncio.Event()
         self._sink: Sink | None = None
 
@@ -152,6 +154,7 @@ class Process:
     async def _open_engine(self, stack: AsyncExitStack) -> Writer:
         database = self._settings.clickhouse_database
         directory = _directory(self._settings.clickhouse_directory)
+        stack.callback(directory.close)
         directory.enter()
         try:
             engine = await asyncio.to_thread(Engine, directory.data, database)
@@ -221,12 +224,22 @@ def main() -> None:
     configure_logging("clickhouse", settings.log_level)
     logging.getLogger("aiokafka").setLevel(logging.WARNING)  # it tells its whole day at INFO
     code = asyncio.run(Process(settings).run())
-    if threading.active_count() > 1:
-        # a reader's statement, or a write to a server that went mute: Python would wait for it
+    if _busy():
         _log.info("ended_with_statements_running")
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _busy() -> bool:
+    """Tell whether a thread goes on: a reader's statement, or a write to a server that went mute.
+
+    Python would wait for it at its end, however long it takes.
+    """
+    threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    for thread in threads:
+        thread.join(THREAD_S)
+    return any(thread.is_alive() for thread in threads)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,9 @@ class Batch:
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
+#: What msgspec raises besides its own: for text that is not UTF-8, and for endless brackets.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 def exact(value: bytes) -> bytes:
     """Return a raw or rejected tick's value such that the engine keeps the vendor's bytes.
@@ -110,7 +113,7 @@ def exact(value: bytes) -> bytes:
         return value
     try:
         fields = _FIELDS.decode(value)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return value  # the engine will refuse it, with a better reason than ours
     raw = bytes(fields.get("raw", b""))
     if bytes(fields.get("encoding", b"")) != b'"json"' or not raw or raw[:1] in (b"{", b"["):

@@ -6,6 +6,7 @@ failed after they were parsed (a violated constraint; chdb-core 26.9), and a sin
 offsets on that report would lose them.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
@@ -19,29 +20,39 @@ from urllib3.exceptions import HTTPError
 
 from sinks.clickhouse.store import RowsRefusedError, StoreUnavailableError
 
-#: ClickHouse's error codes that put the blame on the data. Everything else may pass with time.
+#: ClickHouse's error codes that put the blame on the data wherever they come from. Everything else
+#: may pass with time, but for what happens while an input format reads the rows (`_at_fault`).
 #: https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
 DATA_ERRORS = frozenset(
     {
         6,  # CANNOT_PARSE_TEXT
-        25,  # CANNOT_PARSE_ESCAPE_SEQUENCE
         26,  # CANNOT_PARSE_QUOTED_STRING
         27,  # CANNOT_PARSE_INPUT_ASSERTION_FAILED
+        32,  # ATTEMPT_TO_READ_AFTER_EOF
         33,  # CANNOT_READ_ALL_DATA
-        38,  # CANNOT_PARSE_DATE
-        41,  # CANNOT_PARSE_DATETIME
         53,  # TYPE_MISMATCH
         69,  # ARGUMENT_OUT_OF_BOUND
         70,  # CANNOT_CONVERT_TYPE
         72,  # CANNOT_PARSE_NUMBER
         117,  # INCORRECT_DATA
-        130,  # CANNOT_READ_ARRAY_FROM_TEXT
         131,  # TOO_LARGE_STRING_SIZE
         321,  # VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
         349,  # CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
-        467,  # CANNOT_PARSE_BOOL
         469,  # VIOLATED_CONSTRAINT
-        691,  # UNKNOWN_ELEMENT_OF_ENUM
+    }
+)
+#: What may befall an input format through no fault of the rows.
+_ENVIRONMENT = frozenset(
+    {
+        74,  # CANNOT_READ_FROM_FILE_DESCRIPTOR
+        159,  # TIMEOUT_EXCEEDED
+        173,  # CANNOT_ALLOCATE_MEMORY
+        209,  # SOCKET_TIMEOUT
+        210,  # NETWORK_ERROR
+        241,  # MEMORY_LIMIT_EXCEEDED
+        394,  # QUERY_WAS_CANCELLED
+        439,  # CANNOT_SCHEDULE_TASK
+        1001,  # STD_EXCEPTION
     }
 )
 REFUSED_USER = frozenset({192, 193, 194, 516})  # unknown user, wrong or missing password
@@ -61,6 +72,8 @@ INSERT_SETTINGS = {
 }
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60
+
+_CODE = re.compile(r"Code: (\d+)\.")
 
 #: Columns that are filled by their definition, not by us.
 _DERIVED = frozenset({"DEFAULT", "MATERIALIZED", "ALIAS"})
@@ -160,9 +173,32 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except ClickHouseError as error:
-        code = error.code if isinstance(error, DriverError) else None
-        if code in DATA_ERRORS:
-            raise RowsRefusedError(str(error)) from error
-        raise StoreUnavailableError(str(error)) from error
+        code, message = _told(error)
+        if _at_fault(code, message):
+            raise RowsRefusedError(message) from error
+        raise StoreUnavailableError(message) from error
     except (HTTPError, OSError) as error:  # no server, or no room for the temporary file
         raise StoreUnavailableError(str(error) or type(error).__name__) from error
+
+
+def _at_fault(code: int | None, message: str) -> bool:
+    """Tell whether the rows are to blame.
+
+    An unknown code counts where it was raised while an input format read the rows: there are many
+    ways to be no row, and one that is not known must not stop the sink. The row is not lost by a
+    wrong guess: it is set aside with its bytes.
+    """
+    return code in DATA_ERRORS or (
+        code is not None and code not in _ENVIRONMENT and "InputFormat" in message
+    )
+
+
+def _told(error: ClickHouseError) -> tuple[int | None, str]:
+    """Return the engine's code and words."""
+    if isinstance(error.__cause__, UnicodeDecodeError):
+        # chDB quotes the data it refuses, which may be no text, or be cut within a character; its
+        # binding then reports that instead of the error
+        message = error.__cause__.object.decode(errors="backslashreplace")
+        found = _CODE.search(message)
+        return (int(found[1]) if found else None), message
+    return (error.code if isinstance(error, DriverError) else None), str(error)

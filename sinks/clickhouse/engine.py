@@ -47,7 +47,7 @@ class EngineError(Exception):
 
 
 class Directory:
-    """The engine's directory, owned by this process until it ends.
+    """The engine's directory, owned by this process until `close`, or its death.
 
     Raises:
         DirectoryTakenError: another process owns it.
@@ -88,6 +88,10 @@ class Directory:
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir()
         return path
+
+    def close(self) -> None:
+        """Let others have it."""
+        self._lock.close()
 
     def enter(self) -> None:
         """Make this process a safe place for the engine; to be called before chdb is imported."""
@@ -148,6 +152,8 @@ class Engine:
                 answer = _Run(connection, statement, self._database).answer()
         except self._failures as error:
             raise _query_error(str(error)) from error
+        except UnicodeDecodeError as error:  # the engine's message quotes data that is no text
+            raise _query_error(error.object.decode(errors="backslashreplace")) from error
         finally:
             with self._counting:
                 self._running -= 1

@@ -94,7 +94,8 @@ def verb(sql: bytes) -> str:
 def needs_session(sql: bytes) -> bool:
     """Tell whether all that `sql` does is to change the session that it runs in."""
     first, *others = [token.keyword for token in islice(tokens(sql), 4)] or [b""]
-    return first in {b"SET", b"USE"} or (first == b"CREATE" and b"TEMPORARY" in others)
+    temporary = others[:1] == [b"TEMPORARY"] or others == [b"OR", b"REPLACE", b"TEMPORARY"]
+    return first in {b"SET", b"USE"} or (first == b"CREATE" and temporary)
 
 
 def output_format(sql: bytes) -> str | None:

@@ -302,11 +302,12 @@ async def test_a_bug_in_the_supervisor_leaves_no_process(
     supervisor = Supervisor(
         [server("server")], ask=ask, logs=tmp_path, environment=os.environ, say=lambda _: None
     )
+    before = {child.pid for child in psutil.Process().children()}
     with pytest.raises(BaseExceptionGroup) as raised:
         await supervisor.run(asyncio.Event())
     assert raised.group_contains(ZeroDivisionError)
     async with asyncio.timeout(WAIT_SECONDS):
-        while any(alive(child.pid) for child in psutil.Process().children()):
+        while [c for c in psutil.Process().children() if c.pid not in before and alive(c.pid)]:
             await asyncio.sleep(0.02)
 
 

@@ -15,7 +15,7 @@ from tests.journeys.running import Stack
 NewStack = Callable[..., AbstractAsyncContextManager[Stack]]
 
 
-def _offset() -> int:
+def free_offset() -> int:
     """Return a port offset at which all ports of a stack are free."""
     for offset in itertools.count(2_000, 100):
         ports = [number + offset for ports in PORTS.values() for number, _ in ports]
@@ -32,7 +32,7 @@ def new_stack(tmp_path: Path) -> NewStack:
 
     @contextlib.asynccontextmanager
     async def run(*options: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
-        stack = Stack(tmp_path / "stack" / "data", _offset(), env or {}, *options)
+        stack = Stack(tmp_path / "stack" / "data", free_offset(), env or {}, *options)
         try:
             await stack.start()
             yield stack

@@ -191,6 +191,9 @@ class RouterTransition(msgspec.Struct, frozen=True, kw_only=True):
 class RoutedPrice(Provenance, frozen=True, kw_only=True, gc=False):
     """The price to trust (`prices.routed`, `prices.latest`).
 
+    Its identity is the raw tick's place and the epoch: when the router comes back from a delayed
+    source, the last price from before may be the newest again, and goes out again.
+
     Attributes:
         price: the last price, in US dollars a share.
         previous_close: the close of the session before, where a source has told it.

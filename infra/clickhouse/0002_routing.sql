@@ -28,10 +28,11 @@ CREATE TABLE IF NOT EXISTS routed_prices
     CONSTRAINT has_time CHECK toUnixTimestamp64Nano(routed_at) > 0,
     CONSTRAINT has_identity CHECK raw_topic != ''
 )
+-- The epoch is part of the identity: a price may go out again when the router comes back to its source.
 -- `routed_at` is the clock of the process that routed, so it differs when a crash makes it route a
 -- tick again: it must stay out of the key.
 ENGINE = ReplacingMergeTree
-ORDER BY (symbol, market_time, raw_topic, raw_partition, raw_offset)
+ORDER BY (symbol, market_time, raw_topic, raw_partition, raw_offset, epoch)
 PARTITION BY toYYYYMM(market_time)
 SETTINGS non_replicated_deduplication_window = 0, fsync_after_insert = 1, fsync_part_directory = 1, old_parts_lifetime = 480;
 

@@ -162,6 +162,16 @@ def test_a_switch_sends_what_is_newer_at_once() -> None:
     assert not price.is_real_time
 
 
+def test_a_switch_back_sends_again_what_a_delayed_price_had_replaced() -> None:
+    """The same tick may go out once an epoch: after an older price of the fallback it is news."""
+    book = Book()
+    first = take(book, trade(0, 5))
+    take(book, last(0, 4), YAHOO)
+    (again,) = book.switch(Route(3, "alpaca"), NOW)
+    assert first is not None
+    assert (again.raw_offset, again.epoch) == (first.raw_offset, 3)
+
+
 def test_a_switch_sends_nothing_older() -> None:
     """A delayed price does not follow a newer one of the other source."""
     book = Book()
@@ -228,5 +238,5 @@ def test_prices_are_in_order_and_follow_the_route(steps: list[tuple[str, Any]]) 
     for source in ("alpaca", "yahoo"):
         times = [p.market_time_ns for p in out if p.source == source]
         assert times == sorted(times)
-    identities = [(p.raw_topic, p.raw_offset) for p in out]
+    identities = [(p.raw_topic, p.raw_offset, p.epoch) for p in out]
     assert len(identities) == len(set(identities))

@@ -317,15 +317,16 @@ def test_no_orphan_when_the_supervisor_is_killed(tmp_path: Path) -> None:
 import asyncio, os, pathlib
 from infra.stack.plan import Finished, Process
 from infra.stack.supervisor import Supervisor
-code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+logs = pathlib.Path({str(tmp_path)!r})
+code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+code += "print('deaf', flush=True); time.sleep(600)"
 command = ({sys.executable!r}, "-c", code)
 children = [Process(name=n, command=command, ready=Finished()) for n in "ab"]
 async def ask(_): return "nothing"
 async def main():
-    s = Supervisor(children, ask=ask, logs=pathlib.Path({str(tmp_path)!r}), environment=os.environ,
-                   say=lambda _: None)
+    s = Supervisor(children, ask=ask, logs=logs, environment=os.environ, say=lambda _: None)
     running = asyncio.create_task(s.run(asyncio.Event()))
-    while not all(status.pid for status in s.statuses):
+    while not all((logs / f"{{n}}.log").read_text() for n in "ab"):
         await asyncio.sleep(0.02)
     print(*(status.pid for status in s.statuses), flush=True)
     await running

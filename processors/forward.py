@@ -5,8 +5,8 @@ symbol the last one routed. A price goes out when its source is the routed one a
 on the market than what that source said before. At a switch, the new source's last price of every
 symbol goes out at once, where it is newer than what was routed.
 
-A price goes out at most once an epoch. A tick that comes again (a crash replays) has an offset at or
-below one seen before, and changes nothing.
+A price goes out at most once an epoch. A tick that comes again (a crash replays) has an offset at
+or below one seen before, and changes nothing.
 """
 
 from dataclasses import dataclass, field

@@ -118,9 +118,7 @@ def _channel(topic: Topic) -> dict[str, Any]:
                     "schemaFormat": "application/schema+json;version=draft-2020-12",
                     "schema": {"$ref": f"./{topic.name}.schema.json"},
                 },
-                "bindings": {
-                    "kafka": {"key": {"type": "string", "description": topic.key}}
-                },
+                "bindings": {"kafka": {"key": {"type": "string", "description": topic.key}}},
             }
         },
         "bindings": {

@@ -182,7 +182,9 @@ class Process:
 
     async def _open_reader(self, stack: AsyncExitStack) -> AIOKafkaConsumer:
         servers = self._settings.kafka_bootstrap_servers
-        reader = consumer(servers, self._settings.topic("clickhouse"))
+        # an engine of its own holds all of the history, so there can be one such process only
+        member = "embedded" if self._settings.clickhouse_url is None else None
+        reader = consumer(servers, self._settings.topic("clickhouse"), member)
         stack.push_async_callback(reader.stop)
         try:
             await reader.start()

@@ -43,11 +43,22 @@ class Record(Protocol):
         """Its value."""
 
 
-class Row(NamedTuple):
-    """A line of JSON for a table, and the record that it was made of."""
+class Rows(NamedTuple):
+    """Lines of JSON for a table, and the records that they were made of, in the same order.
 
-    line: bytes
-    record: Record
+    Two lists, because a pair a row is one more object a row for the garbage collector to visit.
+    """
+
+    lines: list[bytes]
+    records: list[Record]
+
+    def halves(self) -> "tuple[Rows, Rows]":
+        """Return the first half and the second."""
+        middle = len(self.lines) // 2
+        return (
+            Rows(self.lines[:middle], self.records[:middle]),
+            Rows(self.lines[middle:], self.records[middle:]),
+        )
 
 
 class Refused(NamedTuple):
@@ -74,7 +85,7 @@ class Batch:
 
     def __init__(self, tables: Mapping[str, Table]) -> None:
         self._tables = tables
-        self.rows: defaultdict[Table, list[Row]] = defaultdict(list)
+        self.rows: defaultdict[Table, Rows] = defaultdict(lambda: Rows([], []))
         self.refused: list[Refused] = []
         self.offsets: dict[tuple[str, int], int] = {}
         self.records = 0
@@ -85,17 +96,22 @@ class Batch:
         table = self._tables[topic]
         rows = self.rows[table]
         place = f'{{"topic":{json.dumps(topic)},"partition":{partition},"offset":'.encode()
+        count = size = 0
         for record in records:
-            value = record.value
-            self.offsets[topic, partition] = record.offset + 1
-            self.records += 1
-            self.size += len(value or b"")
+            value, offset = record.value, record.offset
+            count += 1
             if value is None or not value.startswith(b"{"):
                 self.refused.append(Refused(record, "the value is not a JSON object"))
                 continue
+            size += len(value)
             if table.keeps_raw:
                 value = exact(value)
-            rows.append(Row(b"%b%d,%b" % (place, record.offset, value[1:]), record))
+            rows.lines.append(b"%b%d,%b" % (place, offset, value[1:]))
+            rows.records.append(record)
+        if count:
+            self.offsets[topic, partition] = offset + 1
+        self.records += count
+        self.size += size
 
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])

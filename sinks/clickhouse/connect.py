@@ -93,7 +93,7 @@ class ClickHouseStore:
     """
 
     def __init__(self, client: Client, database: str) -> None:
-        self._client = client
+        self.client = client
         self._columns: dict[str, list[str]] = {}
         self.execute(f"CREATE DATABASE IF NOT EXISTS `{database}`")
         client.database = database
@@ -138,7 +138,7 @@ class ClickHouseStore:
         """Write rows, as `Store` says."""
         columns = self._columns.get(table) or self._describe(table)
         with _translated():
-            self._client.raw_insert(
+            self.client.raw_insert(
                 f"`{table}`",
                 column_names=columns,
                 insert_block=b"\n".join(lines),
@@ -155,16 +155,16 @@ class ClickHouseStore:
     def execute(self, statement: str) -> None:
         """Run a statement that returns nothing. Raises StoreUnavailableError."""
         with _translated():
-            self._client.command(statement)
+            self.client.command(statement)
 
     def rows(self, query: str) -> Sequence[Sequence[str]]:
         """Return the rows of a query. Raises StoreUnavailableError."""
         with _translated():
-            return self._client.query(query).result_rows
+            return self.client.query(query).result_rows
 
     def close(self) -> None:
         """Let go of the server, or of the engine."""
-        self._client.close()
+        self.client.close()
 
 
 @contextmanager

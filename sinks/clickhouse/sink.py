@@ -38,12 +38,21 @@ MAX_POLL_INTERVAL_MS = 24 * 60 * 60 * 1000
 _log = structlog.get_logger()
 
 
-def consumer(bootstrap_servers: str, group: str) -> AIOKafkaConsumer:
-    """Make the consumer that a `Sink` reads with, not started."""
+def consumer(bootstrap_servers: str, group: str, member: str | None = None) -> AIOKafkaConsumer:
+    """Make the consumer that a `Sink` reads with, not started.
+
+    Args:
+        bootstrap_servers: the cluster.
+        group: the group that the partitions are shared in.
+        member: the name of a member that there is one of. It comes back after a crash at once,
+            where a nameless one waits until the group has given up its former self.
+
+    """
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,
         client_id="twinfeed-clickhouse",
         group_id=group,
+        group_instance_id=member,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_poll_interval_ms=MAX_POLL_INTERVAL_MS,

@@ -8,7 +8,7 @@ same rows again changes nothing.
 from collections.abc import Sequence
 from typing import Protocol
 
-from sinks.clickhouse.batch import Batch, Refused, Row, dead_letter
+from sinks.clickhouse.batch import Batch, Refused, Rows, dead_letter
 from sinks.clickhouse.tables import DEAD_LETTERS, Table
 
 
@@ -42,22 +42,18 @@ def write(store: Store, batch: Batch) -> list[Refused]:
     """
     refused = list(batch.refused)
     for table, rows in batch.rows.items():
-        if rows:
+        if rows.lines:
             refused += _write_rows(store, table, rows)
     if refused:
         store.insert(DEAD_LETTERS.name, [dead_letter(letter) for letter in refused])
     return refused
 
 
-def _write_rows(store: Store, table: Table, rows: Sequence[Row]) -> list[Refused]:
+def _write_rows(store: Store, table: Table, rows: Rows) -> list[Refused]:
     try:
-        store.insert(table.name, [row.line for row in rows])
+        store.insert(table.name, rows.lines)
     except RowsRefusedError as error:
-        if len(rows) == 1:
-            return [Refused(rows[0].record, str(error))]
-        middle = len(rows) // 2
-        return [
-            *_write_rows(store, table, rows[:middle]),
-            *_write_rows(store, table, rows[middle:]),
-        ]
+        if len(rows.lines) == 1:
+            return [Refused(rows.records[0], str(error))]
+        return [letter for half in rows.halves() for letter in _write_rows(store, table, half)]
     return []

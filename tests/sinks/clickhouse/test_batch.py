@@ -31,8 +31,8 @@ def test_a_row_is_the_value_behind_its_place() -> None:
     """Nothing of the value is read: its place goes in front, byte for byte the rest."""
     batch = Batch(BY_NAME)
     batch.add(STATUS, 3, [Record(7, b'{"at_ns": 1.0 }', topic=STATUS, partition=3)])
-    ((row,),) = batch.rows.values()
-    assert row.line == b'{"topic":"sources.status","partition":3,"offset":7,"at_ns": 1.0 }'
+    ((lines, _),) = batch.rows.values()
+    assert lines == [b'{"topic":"sources.status","partition":3,"offset":7,"at_ns": 1.0 }']
 
 
 def test_it_knows_where_to_go_on_and_what_it_holds() -> None:
@@ -52,7 +52,7 @@ def test_what_is_no_object_is_refused_at_once(value: bytes | None) -> None:
     (record,) = bad = records(value)
     batch.add(RAW, 0, bad)
     assert batch.refused == [Refused(record, "the value is not a JSON object")]
-    assert not any(batch.rows.values())
+    assert not any(rows.lines for rows in batch.rows.values())
     assert batch.offsets == {(RAW, 0): 1}
 
 

@@ -23,14 +23,16 @@ from sinks.clickhouse.connect import ClickHouseStore, UserRefusedError
 from sinks.clickhouse.engine import Directory, DirectoryTakenError, Engine, EngineError
 from sinks.clickhouse.face import Face
 from sinks.clickhouse.settings import ClickHouseSettings
-from sinks.clickhouse.sink import Sink, consumer
+from sinks.clickhouse.sink import Sink, consumer, happens
 from sinks.clickhouse.store import StoreUnavailableError, write
 from sinks.clickhouse.tables import TABLES
 
 #: What is in hand may take this long to be written once we are told to end.
 DRAIN_S = 4.0
-#: And a thread that has nothing left to do, to end.
+#: And an idle thread this long to end.
 THREAD_S = 0.1
+#: Between attempts to reach a server that is not there at the start.
+REOPEN_S = 1.0
 
 _log = structlog.get_logger()
 
@@ -50,7 +52,7 @@ class CannotStartError(Exception):
 
 
 class Writer:
-    """The store's one thread. The store is opened with the first write, and again after a failure.
+    """The store's one thread.
 
     Args:
         open_store: connects, and brings the schema up to date.
@@ -63,18 +65,17 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
 
     async def open(self) -> None:
-        """Open the store now. Raises what `open_store` raises."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._opened)
+        """Open the store. Raises what `open_store` raises."""
+        loop = asyncio.get_running_loop()
+        self._store = await loop.run_in_executor(self._thread, self._open)
 
     async def write(self, batch: Batch) -> list[Refused]:
-        """Write a batch. Raises StoreUnavailableError."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: write(self._opened(), batch))
-
-    def _opened(self) -> ClickHouseStore:
+        """Write a batch to the open store. Raises StoreUnavailableError."""
         if self._store is None:
-            self._store = self._open()
-        return self._store
+            message = "the store was not opened"
+            raise RuntimeError(message)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, write, self._store, batch)
 
     async def close(self) -> None:
         """Let go of the store."""
@@ -97,6 +98,7 @@ class Process:
         self._settings = settings
         self._meters = Meters("pipeline", "clickhouse", stage="clickhouse")
         self._stop = asyncio.Event()
+        self._missing = "ClickHouse"
         self._sink: Sink | None = None
 
     async def run(self) -> int:
@@ -107,6 +109,9 @@ class Process:
             async with AsyncExitStack() as stack:
                 await self._serve_status(stack)
                 writer = await self._open_writer(stack)
+                if self._stop.is_set():
+                    return 0
+                self._missing = "Kafka"
                 reader = await self._open_reader(stack)
                 tables = {
                     self._settings.topic(topic.name): table for topic, table in TABLES.items()
@@ -124,7 +129,7 @@ class Process:
     def _waiting_for(self) -> str | None:
         if self._stop.is_set():
             return "its end"
-        return self._sink.waiting_for() if self._sink else "ClickHouse and Kafka"
+        return self._sink.waiting_for() if self._sink else self._missing
 
     async def _serve_status(self, stack: AsyncExitStack) -> None:
         host, port = self._settings.metrics_host, self._settings.metrics_port
@@ -144,11 +149,14 @@ class Process:
         address = url.get_secret_value()
         writer = Writer(lambda: _open(lambda: ClickHouseStore.on_server(address, database)))
         stack.push_async_callback(writer.close)
-        try:
-            await writer.open()
-        except StoreUnavailableError as error:
-            # a server that is away is waited for: with the first batch, and without its loss
-            _log.warning("clickhouse_unreachable", error=str(error))
+        while not self._stop.is_set():
+            try:
+                await writer.open()
+            except StoreUnavailableError as error:
+                _log.warning("clickhouse_unreachable", error=str(error), again_in_s=REOPEN_S)
+                await happens(self._stop, within=REOPEN_S)
+            else:
+                break
         return writer
 
     async def _open_engine(self, stack: AsyncExitStack) -> Writer:

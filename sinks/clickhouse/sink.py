@@ -169,7 +169,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
                     _log.info("write_recovered", records=batch.records)
                 self._store_away = False
                 return refused
-            if await _happens(self._give_up, within=pause):
+            if await happens(self._give_up, within=pause):
                 _log.info("write_given_up", records=batch.records)
                 return None
             pause = min(2 * pause, longest)
@@ -220,7 +220,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         self._assigned = True
 
 
-async def _happens(event: asyncio.Event, *, within: float) -> bool:
+async def happens(event: asyncio.Event, *, within: float) -> bool:
+    """Wait for an event, but no longer than `within` seconds; return whether it happened."""
     try:
         async with asyncio.timeout(within):
             return await event.wait()

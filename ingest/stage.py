@@ -1,9 +1,6 @@
 """A stage of ingest as a process: wired once, run until told to end, and ended in order."""
 
 import asyncio
-import os
-import signal
-import sys
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -11,8 +8,9 @@ import structlog
 from aiokafka.errors import KafkaConnectionError
 
 from infra.kafka.batches import BatchProducer
-from infra.settings import EX_CANTCREAT, EX_SOFTWARE, EX_UNAVAILABLE, StageSettings
-from infra.telemetry import Meters, StatusServer
+from infra.process import CannotStartError, live, no_broker
+from infra.settings import EX_SOFTWARE, EX_UNAVAILABLE, StageSettings
+from infra.telemetry import Meters
 from infra.topics import Topic
 from ingest.publish import DeliveryFailedError, Producer, Publisher
 
@@ -33,10 +31,6 @@ class Worker(Protocol):
     def refresh(self) -> None:
         """Bring the gauges up to date."""
         ...
-
-
-class Unavailable(Exception):  # noqa: N818  # a condition of the world, not an error of ours
-    """Something that the stage needs is not there; the message says what, in one sentence."""
 
 
 class Stage:
@@ -72,81 +66,54 @@ class Stage:
         self._delivered = delivered
         self._undelivered = undelivered
         self._worker: Worker | None = None
-        self._stop = asyncio.Event()
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, or until a fault; return the exit code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        settings = self._settings
-        server = StatusServer(
-            self._meters,
-            host=settings.metrics_host,
-            port=settings.metrics_port,
-            ready=self._waiting_for,
+        return await live(
+            self._produce,
+            settings=self._settings,
+            meters=self._meters,
+            waiting_for=lambda: None if self._worker else "Kafka",
             before_scrape=self._refresh,
         )
-        try:
-            port = await server.start()
-        except OSError as error:
-            place = f"{settings.metrics_host}:{settings.metrics_port}"
-            # asyncio wraps the plain words for a taken port; a name that is not found has no number
-            errno = error.errno or 0
-            words = os.strerror(errno) if errno > 0 else error.strerror
-            _say(f"METRICS_PORT: {place}: {words}")
-            return EX_CANTCREAT
-        _log.info("stage_started", host=settings.metrics_host, port=port)
-        try:
-            return await self._produce()
-        finally:
-            await server.stop()
-            _log.info("stage_ended")
-
-    def _waiting_for(self) -> str | None:
-        if self._stop.is_set():
-            return "its end"
-        return None if self._worker else "Kafka"
 
     def _refresh(self) -> None:
         if self._worker:
             self._worker.refresh()
 
-    async def _produce(self) -> int:
+    async def _produce(self, stop: asyncio.Event) -> int:
         servers = self._settings.kafka_bootstrap_servers
         producer = BatchProducer(servers, client_id=f"twinfeed-{self._name}")
         try:
             await producer.start()
-        except KafkaConnectionError:
-            _say(f"KAFKA_BOOTSTRAP_SERVERS: no Kafka broker answers at {servers}")
-            return EX_UNAVAILABLE
+        except KafkaConnectionError as error:
+            raise no_broker(servers) from error
         try:
             for topic in self._topics:
                 await self._find(topic, producer)
-            return await self._work(producer)
-        except Unavailable as missing:
-            _say(str(missing))
-            return EX_UNAVAILABLE
+            return await self._work(producer, stop)
         finally:
             await _stop_producer(producer)
 
     async def _find(self, topic: Topic, producer: BatchProducer) -> None:
-        """Make sure that `topic` is on the broker as declared. Raises Unavailable."""
+        """Make sure that `topic` is on the broker as declared. Raises CannotStartError."""
         name = self._settings.topic(topic.name)
         partitions = await producer.partitions_of(name)
         if not partitions:
             message = f"topic {name} is not on the Kafka cluster: create the topics first"
-            raise Unavailable(message)
+            raise CannotStartError(EX_UNAVAILABLE, message)
         if partitions != topic.partitions:
             message = f"topic {name} has {partitions} partitions: expected {topic.partitions}"
-            raise Unavailable(message)
+            raise CannotStartError(EX_UNAVAILABLE, message)
 
-    async def _work(self, producer: Producer, *, drain_s: float = DRAIN_S) -> int:
+    async def _work(
+        self, producer: Producer, stop: asyncio.Event, *, drain_s: float = DRAIN_S
+    ) -> int:
         """Run the worker until told to end or until a delivery fails; return the exit code."""
         publisher = Publisher(producer, topic_name=self._settings.topic, delivered=self._delivered)
         async with publisher.running():
             self._worker = self._build(publisher)
-            working = asyncio.create_task(self._worker.run(self._stop))
+            working = asyncio.create_task(self._worker.run(stop))
             failing = asyncio.create_task(publisher.failed())
             try:
                 await asyncio.wait({working, failing}, return_when=asyncio.FIRST_COMPLETED)
@@ -175,7 +142,3 @@ async def _stop_producer(producer: BatchProducer) -> None:
             await producer.stop()
     except TimeoutError:
         _log.warning("kafka_did_not_say_goodbye", after_s=DRAIN_S)
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)  # noqa: T201  # for the person at the terminal

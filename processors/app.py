@@ -7,7 +7,7 @@ it is the router.
 
 import asyncio
 import contextlib
-import signal
+import os
 import tempfile
 import time
 from collections import defaultdict
@@ -23,8 +23,9 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from infra import topics
 from infra.kafka.batches import BatchProducer, Record
-from infra.settings import EX_SOFTWARE, EX_UNAVAILABLE
-from infra.telemetry import Meters, StatusServer
+from infra.process import live, no_broker
+from infra.settings import EX_SOFTWARE
+from infra.telemetry import Meters
 from ingest.events import SourceStatus
 from processors import forward, route
 from processors.chunks import CHUNK_RECORDS, ChunkSchema, chunk_app
@@ -117,38 +118,41 @@ class Stage:
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, and return the exit code."""
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        status = StatusServer(
-            self.meters,
-            host=self.settings.metrics_host,
-            port=self.settings.metrics_port,
-            ready=lambda: self.waiting_for,
+        return await live(
+            self._live,
+            settings=self.settings,
+            meters=self.meters,
+            waiting_for=lambda: self.waiting_for,
             before_scrape=self.before_scrape,
         )
-        port = await status.start()
+
+    async def _live(self, stop: asyncio.Event) -> int:
+        asked = asyncio.ensure_future(stop.wait())
+        starting = asyncio.ensure_future(self._start())
+        await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            # Faust cannot be stopped half started; nothing is under way that would not be replayed
+            log.info("ended_while_starting")
+            os._exit(0)
         try:
-            await self.producer.start()
-        except KafkaConnectionError as error:
-            log.critical("kafka_unreachable", variable="KAFKA_BOOTSTRAP_SERVERS", error=str(error))
-            return EX_UNAVAILABLE
-        try:
-            await self.begin()
-            await self.app.start()
-            log.info("started", metrics_port=port)
+            starting.result()
             crashed = asyncio.ensure_future(self.app.wait_until_stopped())
-            asked = asyncio.ensure_future(stop.wait())
             await asyncio.wait({crashed, asked}, return_when=asyncio.FIRST_COMPLETED)
-            fault = None if stop.is_set() else self.app.crash_reason
             if not stop.is_set():
-                log.critical("stopped_by_itself", error=repr(fault))
+                log.critical("stopped_by_itself", error=repr(self.app.crash_reason))
             await self.app.stop()
         finally:
             await self.producer.stop()
-            await status.stop()
             self._datadir.cleanup()
         return 0 if stop.is_set() else EX_SOFTWARE
+
+    async def _start(self) -> None:
+        try:
+            await self.producer.start()
+        except KafkaConnectionError as error:
+            raise no_broker(self.settings.kafka_bootstrap_servers) from error
+        await self.begin()
+        await self.app.start()
 
 
 class Validate(Stage):

@@ -10,8 +10,8 @@ chunk that is never acknowledged therefore holds the commit back, and a restart 
 Stock Faust would have committed past it.
 
 This overrides methods of faust-streaming 0.15.3 (pinned), private ones too: `getmany`, `ack`,
-`_new_offset`, `_filter_tps_with_pending_acks`, `_add_gap`. tests/processors/test_chunks.py holds
-them to their contract.
+`_new_offset`, `_filter_tps_with_pending_acks`, `_add_gap`, `on_buffer_full`.
+tests/processors/test_chunks.py holds them to their contract.
 """
 
 from collections import defaultdict, deque
@@ -62,7 +62,7 @@ class ChunkConsumer(driver.Consumer):
         for tp, chunk in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
-            if chunk and (active is None or tp in active or tp in self._buffered_partitions):
+            if chunk and (active is None or tp in active):
                 message = self._chunk_message(TP(*tp), chunk)
                 self._handed_out[message.tp].append(message)
                 yield message.tp, message
@@ -113,6 +113,13 @@ class ChunkConsumer(driver.Consumer):
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Do nothing: a chunk speaks for all offsets up to its last, missing ones included."""
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Do nothing: the conductor waits for room in the agent's buffer, and fetches no more.
+
+        Stock Faust takes the partition out of the fetch instead, and, with none left, sleeps for a
+        second, however soon there is room again.
+        """
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit what is done, and forget the rest: its next owner reads it again."""

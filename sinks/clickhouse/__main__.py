@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -15,8 +14,9 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaConnectionError
 
+from infra.process import CannotStartError, cannot_listen, live, no_broker, reason
 from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE, load
-from infra.telemetry import Meters, StatusServer, configure_logging
+from infra.telemetry import Meters, configure_logging
 from sinks.clickhouse import schema
 from sinks.clickhouse.batch import Batch, Refused
 from sinks.clickhouse.connect import ClickHouseStore, UserRefusedError
@@ -35,20 +35,6 @@ THREAD_S = 0.1
 REOPEN_S = 1.0
 
 _log = structlog.get_logger()
-
-
-class CannotStartError(Exception):
-    """The process cannot do its work here.
-
-    Args:
-        exit_code: as sysexits.h names it.
-        sentence: why, for the person at the terminal.
-
-    """
-
-    def __init__(self, exit_code: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.exit_code = exit_code
 
 
 class Writer:
@@ -103,13 +89,22 @@ class Process:
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        return await live(
+            self._live,
+            settings=self._settings,
+            meters=self._meters,
+            waiting_for=self._waiting_for,
+        )
+
+    def _waiting_for(self) -> str | None:
+        return self._sink.waiting_for() if self._sink else self._missing
+
+    async def _live(self, stop: asyncio.Event) -> int:
+        self._stop = stop
         try:
             async with AsyncExitStack() as stack:
-                await self._serve_status(stack)
                 writer = await self._open_writer(stack)
-                if self._stop.is_set():
+                if stop.is_set():
                     return 0
                 self._missing = "Kafka"
                 reader = await self._open_reader(stack)
@@ -118,29 +113,9 @@ class Process:
                 }
                 self._sink = Sink(reader, tables, writer.write, self._meters)
                 await self._work(self._sink)
-        except CannotStartError as error:
-            print(error, file=sys.stderr)  # noqa: T201  # for the person at the terminal
-            return error.exit_code
         except (UserRefusedError, schema.SchemaError) as error:
-            print(f"CLICKHOUSE_URL: {error}", file=sys.stderr)  # noqa: T201  # likewise
-            return EX_CONFIG
+            raise CannotStartError(EX_CONFIG, f"CLICKHOUSE_URL: {error}") from error
         return 0
-
-    def _waiting_for(self) -> str | None:
-        if self._stop.is_set():
-            return "its end"
-        return self._sink.waiting_for() if self._sink else self._missing
-
-    async def _serve_status(self, stack: AsyncExitStack) -> None:
-        host, port = self._settings.metrics_host, self._settings.metrics_port
-        server = StatusServer(self._meters, host=host, port=port, ready=self._waiting_for)
-        try:
-            port = await server.start()
-        except OSError as error:
-            sentence = f"METRICS_PORT: cannot listen on {host}:{port}: {_reason(error)}"
-            raise CannotStartError(EX_CANTCREAT, sentence) from error
-        stack.push_async_callback(server.stop)
-        _log.info("status_served", host=host, port=port)
 
     async def _open_writer(self, stack: AsyncExitStack) -> Writer:
         url, database = self._settings.clickhouse_url, self._settings.clickhouse_database
@@ -184,8 +159,7 @@ class Process:
         try:
             port = await face.start()
         except OSError as error:
-            sentence = f"CLICKHOUSE_HTTP_PORT: cannot listen on {host}:{port}: {_reason(error)}"
-            raise CannotStartError(EX_CANTCREAT, sentence) from error
+            raise cannot_listen(host, port, error, variable="CLICKHOUSE_HTTP_PORT") from error
         _log.info("clickhouse_served", host=host, port=port, version=engine.version)
 
     async def _open_reader(self, stack: AsyncExitStack) -> AIOKafkaConsumer:
@@ -197,8 +171,7 @@ class Process:
         try:
             await reader.start()
         except KafkaConnectionError as error:
-            sentence = f"KAFKA_BOOTSTRAP_SERVERS: no Kafka broker answers at {servers}"
-            raise CannotStartError(EX_UNAVAILABLE, sentence) from error
+            raise no_broker(servers) from error
         return reader
 
     async def _work(self, sink: Sink) -> None:
@@ -220,12 +193,8 @@ def _directory(path: Path) -> Directory:
     except DirectoryTakenError as error:
         raise CannotStartError(EX_UNAVAILABLE, f"CLICKHOUSE_DIRECTORY: {error}") from error
     except OSError as error:
-        sentence = f"CLICKHOUSE_DIRECTORY: cannot write to {path}: {_reason(error)}"
+        sentence = f"CLICKHOUSE_DIRECTORY: cannot write to {path}: {reason(error)}"
         raise CannotStartError(EX_CANTCREAT, sentence) from error
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def main() -> None:

@@ -1,15 +1,15 @@
 """`python -m sinks.prometheus`: reads the log from its end on, and exposes what it says."""
 
 import asyncio
-import signal
 import sys
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from infra.settings import EX_UNAVAILABLE, StageSettings, load
-from infra.telemetry import Meters, StatusServer, configure_logging
+from infra.process import live, no_broker
+from infra.settings import StageSettings, load
+from infra.telemetry import Meters, configure_logging
 from processors.validate import UNREADABLE
 from sinks.prometheus.measure import MEASURED, Count, Sample
 
@@ -27,24 +27,21 @@ class PrometheusSink:
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, and return the exit code."""
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        status = StatusServer(
-            self._meters,
-            host=self._settings.metrics_host,
-            port=self._settings.metrics_port,
-            ready=lambda: self._waiting_for,
+        return await live(
+            self._read,
+            settings=self._settings,
+            meters=self._meters,
+            waiting_for=lambda: self._waiting_for,
         )
-        await status.start()
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap_servers, enable_auto_commit=False
-        )
+
+    async def _read(self, stop: asyncio.Event) -> int:
+        servers = self._settings.kafka_bootstrap_servers
+        consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
         try:
             await consumer.start()
         except KafkaConnectionError as error:
-            log.critical("kafka_unreachable", variable="KAFKA_BOOTSTRAP_SERVERS", error=str(error))
-            return EX_UNAVAILABLE
+            await consumer.stop()
+            raise no_broker(servers) from error
         try:
             partitions = [
                 TopicPartition(self._settings.topic(topic.name), partition)
@@ -60,7 +57,6 @@ class PrometheusSink:
                     self._take(tp.topic, records)
         finally:
             await consumer.stop()
-            await status.stop()
         return 0
 
     def _take(self, topic: str, records: list[ConsumerRecord]) -> None:

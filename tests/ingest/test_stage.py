@@ -69,11 +69,17 @@ def _wired(undelivered: list[None]) -> Stage:
     )
 
 
+def _told_to_end() -> asyncio.Event:
+    stop = asyncio.Event()
+    stop.set()
+    return stop
+
+
 async def test_failed_delivery_ends_the_stage() -> None:
     """A record that Kafka refuses for good is our fault to the supervisor, which restarts us."""
     producer, undelivered = InMemoryProducer(), list[None]()
     producer.failure = KafkaTimeoutError()
-    assert await _wired(undelivered)._work(producer) == EX_SOFTWARE
+    assert await _wired(undelivered)._work(producer, asyncio.Event()) == EX_SOFTWARE
     assert undelivered == [None]
 
 
@@ -81,17 +87,14 @@ async def test_end_waits_for_deliveries_but_not_for_ever() -> None:
     """Told to end while Kafka is silent, the stage gives up what it holds, and says so."""
     producer = InMemoryProducer()
     producer.answering.clear()
-    stage = _wired([])
-    stage._stop.set()
-    assert await stage._work(producer, drain_s=0.05) == EX_SOFTWARE
+    assert await _wired([])._work(producer, _told_to_end(), drain_s=0.05) == EX_SOFTWARE
     producer.answering.set()
 
 
 async def test_end_in_order_is_a_success() -> None:
     """Told to end, the stage leaves when all it holds is delivered."""
-    producer, stage = InMemoryProducer(), _wired([])
-    stage._stop.set()
-    assert await stage._work(producer) == 0
+    producer = InMemoryProducer()
+    assert await _wired([])._work(producer, _told_to_end()) == 0
     assert len(producer.records(SOURCES_STATUS)) == 1
 
 
@@ -149,7 +152,7 @@ async def test_taken_port_is_one_sentence() -> None:
         port = other.sockets[0].getsockname()[1]
         code, said = await _ends("yahoo", {"METRICS_PORT": str(port)})
     assert code == EX_CANTCREAT
-    assert said == f"METRICS_PORT: 127.0.0.1:{port}: Address already in use\n"
+    assert said == f"METRICS_PORT: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
 class Vendor:

@@ -74,6 +74,7 @@ def test_what_is_committed_is_forgotten() -> None:
         "_new_offset",
         "_filter_tps_with_pending_acks",
         "_add_gap",
+        "on_buffer_full",
         "on_partitions_revoked",
         "perform_seek",
     ],

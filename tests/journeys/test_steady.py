@@ -5,10 +5,12 @@ import time
 
 import pytest
 
+from infra.stack.plan import PORTS
 from infra.topics import ROUTED
 from tests.journeys import reconcile
 from tests.journeys.conftest import NewStack
 from tests.journeys.running import Stack
+from tests.test_readme import commands
 
 RATE = 500
 SECONDS = 60
@@ -37,6 +39,7 @@ async def test_a_minute_of_two_markets_reconciles(new_stack: NewStack) -> None:
         routed = await reconcile.routed_in_order(stack)
         assert routed > RATE * SECONDS / 4
         await _scraped(stack)
+        await _readme_is_right(stack)
 
 
 async def _flow(stack: Stack, seconds: float) -> None:
@@ -59,6 +62,23 @@ async def _until_stored(stack: Stack, cut_ns: int) -> None:
 
     await reconcile.catch_up(stack, 30)
     await stack.until(all_stored, 30)
+
+
+async def _readme_is_right(stack: Stack) -> None:
+    """Type what the README says to type, and see that something comes."""
+    typed = [command for command in commands() if command.startswith("curl")]
+    assert len(typed) >= 5
+    for command in typed:
+        here = command
+        for process in ("clickhouse", "prometheus"):
+            here = here.replace(f":{PORTS[process][0][0]}/", f":{stack.port(process)}/")
+        shell = await asyncio.create_subprocess_shell(
+            f"{here} --fail-with-body", stdout=asyncio.subprocess.PIPE
+        )
+        answer, _ = await shell.communicate()
+        assert shell.returncode == 0, f"{command}: {answer.decode()}"
+        assert answer.strip(), f"{command}: nothing"
+        assert b'"result":[]' not in answer, f"{command}: no series"
 
 
 async def _scraped(stack: Stack) -> None:

@@ -223,7 +223,7 @@ class Route(Stage):
         router = route.begin(facts[0][1].at_ns if facts else now, state=state, epoch=epoch)
         for offset, fact in facts:
             router = route.observe(router, fact, offset)
-        self._router = replace(router, started_at_ns=now)
+        self._router = route.resume(router, now)
         if state != "STARTUP":
             self.meters.state("datasource_router_state", state)
         log.info("router_recovered", state=state, epoch=epoch, facts=len(facts))

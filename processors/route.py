@@ -154,6 +154,22 @@ def begin(now: int, *, state: State = "STARTUP", epoch: int = 0) -> Router:
     return Router(state=state, epoch=epoch, started_at_ns=now, alpaca=unknown, yahoo=unknown)
 
 
+def resume(router: Router, now: int) -> Router:
+    """Return a router, folded from the log, ready to decide from `now` on.
+
+    Where the log has been silent, of both sources, nobody was there to write it: the stack was off.
+    That is held against no source; they get their time from now on.
+    """
+    if now - max(router.alpaca.heard_at_ns, router.yahoo.heard_at_ns) <= HEARTBEAT_NS:
+        return replace(router, started_at_ns=now)
+    return replace(
+        router,
+        started_at_ns=now,
+        alpaca=Evidence(since_ns=now, heard_at_ns=now),
+        yahoo=Evidence(up=True, since_ns=now, heard_at_ns=now),
+    )
+
+
 def observe(router: Router, fact: source_events.SourceStatus, offset: int) -> Router:
     """Return the router with one more fact taken into account; one seen before changes nothing."""
     if offset <= router.offset:

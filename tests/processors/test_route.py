@@ -233,6 +233,33 @@ def test_a_restarted_router_goes_on_where_the_log_left_it() -> None:
     assert [t.epoch for t in again.transitions] == [watch.router.epoch + 1]
 
 
+def _resumed(after_s: float, *facts: Any) -> route.Router:
+    """Return a router that takes over so long after the last of the facts that it recalls."""
+    router = route.begin(T0, state="PRIMARY_ACTIVE", epoch=4)
+    for offset, fact in enumerate(facts):
+        router = route.observe(router, fact, offset)
+    return route.resume(router, T0 + int(after_s * NS))
+
+
+def test_a_router_that_takes_over_holds_to_what_it_recalls() -> None:
+    """While the sources went on speaking, a disconnection counts from when it was."""
+    facts = (heartbeat("alpaca", T0), disconnected(T0 + NS), heartbeat("yahoo", T0 + 12 * NS))
+    _, transition = route.advance(router := _resumed(12.5, *facts), T0 + int(12.5 * NS))
+    assert router.epoch == 4
+    assert transition is not None
+    assert transition.to_state == "FALLBACK_ACTIVE"
+
+
+def test_a_silent_log_is_held_against_nobody() -> None:
+    """When everything was off, the sources get their time from now on."""
+    facts = (heartbeat("alpaca", T0), heartbeat("yahoo", T0), disconnected(T0 + NS, "shutdown"))
+    router, now = _resumed(3_600, *facts), T0 + 3_600 * NS
+    assert route.advance(router, now)[1] is None
+    _, transition = route.advance(router, now + route.DISCONNECTED_NS + NS)
+    assert transition is not None
+    assert transition.to_state == "BOTH_UNAVAILABLE"
+
+
 class RouterLaws(RuleBasedStateMachine):
     """Whatever the sources do, in whatever order."""
 

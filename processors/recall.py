@@ -9,6 +9,16 @@ from collections.abc import AsyncGenerator
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 
+def _reader(bootstrap_servers: str) -> AIOKafkaConsumer:
+    # `seek_to_beginning` may lose a race against the reset to "latest" that an assignment begins
+    # (aiokafka 0.14), and then skips all that was there: so "earliest" is what it resets to.
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+
+
 async def read_to_end(
     bootstrap_servers: str,
     topic: str,
@@ -28,7 +38,7 @@ async def read_to_end(
 
     """
     tp = TopicPartition(topic, partition)
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
+    consumer = _reader(bootstrap_servers)
     await consumer.start()
     try:
         consumer.assign([tp])
@@ -52,11 +62,10 @@ async def read_to_end(
 async def follow(bootstrap_servers: str, topic: str) -> AsyncGenerator[ConsumerRecord, None]:
     """Yield the records of a topic's only partition from its beginning, and then as they come."""
     tp = TopicPartition(topic, 0)
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
+    consumer = _reader(bootstrap_servers)
     await consumer.start()
     try:
         consumer.assign([tp])
-        await consumer.seek_to_beginning(tp)
         async for record in consumer:
             yield record
     finally:

@@ -35,7 +35,7 @@ class Stack:
 
     def __init__(self, data: Path, offset: int, env: Mapping[str, str], *options: str) -> None:
         self.data = data
-        self._offset = offset
+        self.offset = offset
         self._env = {**os.environ, **env}
         self._options = options
         self._process: asyncio.subprocess.Process | None = None
@@ -48,7 +48,7 @@ class Stack:
         with (self.data.parent / "output").open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "infra.cli", "up", "--plain"),
-                *("--data", str(self.data), "--port-offset", str(self._offset)),
+                *("--data", str(self.data), "--port-offset", str(self.offset)),
                 *self._options,
                 env=self._env,
                 stdout=output,
@@ -79,7 +79,7 @@ class Stack:
 
     def port(self, process: str, which: int = 0) -> int:
         """Return a port of a process."""
-        return PORTS[process][which][0] + self._offset
+        return PORTS[process][which][0] + self.offset
 
     @property
     def kafka(self) -> str:
@@ -150,7 +150,9 @@ class Stack:
 
     @contextlib.asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.kafka, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
         await consumer.start()
         try:
             yield consumer
@@ -170,7 +172,6 @@ class Stack:
         async with self._consumer() as consumer:
             consumer.assign(tps)
             ends = await consumer.end_offsets(tps)
-            await consumer.seek_to_beginning(*tps)
             for tp in tps:
                 while await consumer.position(tp) < ends[tp]:
                     for records in (await consumer.getmany(tp, timeout_ms=500)).values():

@@ -219,11 +219,10 @@ class Flow:
             for topic in (declared.VALID, declared.REJECTED)
             for partition in range(topic.partitions)
         ]
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._servers)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._servers, auto_offset_reset="earliest")
         await consumer.start()
         try:
             consumer.assign(partitions)
-            await consumer.seek_to_beginning(*partitions)
             async with asyncio.timeout(seconds):
                 while len(verdicts) < self.sent:
                     for records in (await consumer.getmany(timeout_ms=200)).values():

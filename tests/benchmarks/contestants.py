@@ -1,6 +1,9 @@
 """What the processors are measured against: the same work, done the plain way.
 
-python -m tests.benchmarks.contestants aiokafka|faust
+python -m tests.benchmarks.contestants chunks|aiokafka|faust full|light
+
+`full` is the validate stage's own verdict; `light` reads the record, looks at one field and passes
+it on, so that what is left is the framework's own cost.
 """
 
 import asyncio
@@ -8,25 +11,91 @@ import gc
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import faust
 import msgspec
+import orjson
 from aiokafka import AIOKafkaConsumer
 
 from infra import topics
 from infra.kafka.batches import BatchProducer, Record
 from infra.settings import load
 from processors.__main__ import COLLECT_AFTER
+from processors.chunks import ChunkSchema, chunk_app
+from processors.deliver import Deliveries
 from processors.events import RejectedTick
 from processors.settings import ProcessorSettings
-from processors.validate import Position, judge, judge_all
-
-encode = msgspec.json.Encoder().encode
+from processors.validate import Position, judge
 
 
-async def plain_loop(settings: ProcessorSettings) -> None:
-    """Run `getmany`, judge, batch send, and commit each second, with nothing around it."""
-    known = settings.symbols
+class Outcome(NamedTuple):
+    """Where a record goes, and what goes there."""
+
+    topic: topics.Topic
+    record: Record
+
+
+Work = Callable[[bytes, Position], Outcome]
+
+
+def full(known: frozenset[str]) -> Work:
+    """Return the verdict as work."""
+    encode = msgspec.json.Encoder().encode
+
+    def work(value: bytes, position: Position) -> Outcome:
+        verdict = judge(value, position, known)
+        topic = topics.REJECTED if isinstance(verdict, RejectedTick) else topics.VALID
+        return Outcome(topic, Record(verdict.symbol.encode(), encode(verdict)))
+
+    return work
+
+
+def light(_known: frozenset[str]) -> Work:
+    """Return reading, looking and passing on as work."""
+
+    def work(value: bytes, _position: Position) -> Outcome:
+        tick = orjson.loads(value)
+        topic = topics.VALID if tick["received_at_ns"] > 0 else topics.REJECTED
+        return Outcome(topic, Record(tick["symbol"].encode(), value))
+
+    return work
+
+
+def outcomes(records: list[Any], work: Work) -> dict[topics.Topic, list[Record]]:
+    """Do the work on many records; return what goes where."""
+    by_topic: dict[topics.Topic, list[Record]] = {}
+    for r in records:
+        outcome = work(r.value, Position(r.topic, r.partition, r.offset, r.timestamp))
+        by_topic.setdefault(outcome.topic, []).append(outcome.record)
+    return by_topic
+
+
+async def chunks(settings: ProcessorSettings, work: Work) -> None:
+    """Run the chunk transport, with the work in its agent."""
+    servers = settings.kafka_bootstrap_servers
+    producer, deliveries = BatchProducer(servers, client_id="chunks"), Deliveries()
+    await producer.start()
+    with tempfile.TemporaryDirectory() as folder:
+        app = chunk_app(settings.topic("chunks"), bootstrap_servers=servers, datadir=folder)
+
+        @app.agent(app.topic(settings.topic(topics.RAW_ALPACA.name), schema=ChunkSchema()))
+        async def process(stream: Any) -> None:
+            async for event in stream.noack().events():
+                partition = event.value[0].partition
+                sends = [
+                    await producer.send(settings.topic(t.name), partition, records, t.header)
+                    for t, records in outcomes(event.value, work).items()
+                ]
+                await deliveries.acknowledge_after(asyncio.gather(*sends), event)
+
+        await app.start()
+        await app.wait_until_stopped()
+
+
+async def plain_loop(settings: ProcessorSettings, work: Work) -> None:
+    """Run `getmany`, the work, batch sends, and a commit each second, with nothing around it."""
     producer = BatchProducer(settings.kafka_bootstrap_servers, client_id="loop")
     consumer = AIOKafkaConsumer(
         settings.topic(topics.RAW_ALPACA.name),
@@ -40,16 +109,10 @@ async def plain_loop(settings: ProcessorSettings) -> None:
     await consumer.start()
     committed_at, under_way = time.monotonic(), []
     while True:
-        for tp, records in (await consumer.getmany(timeout_ms=200)).items():
-            valid, rejected = judge_all(
-                ((r.value, Position(r.topic, r.partition, r.offset, r.timestamp)) for r in records),
-                known,
-            )
-            for topic, verdicts in ((topics.VALID, valid), (topics.REJECTED, rejected)):
-                if verdicts:
-                    out = [Record(v.symbol.encode(), encode(v)) for v in verdicts]
-                    name = settings.topic(topic.name)
-                    under_way.append(await producer.send(name, tp.partition, out, topic.header))
+        for tp, fetched in (await consumer.getmany(timeout_ms=200)).items():
+            for topic, records in outcomes(fetched, work).items():
+                name = settings.topic(topic.name)
+                under_way.append(await producer.send(name, tp.partition, records, topic.header))
         if time.monotonic() - committed_at > 1:
             await asyncio.gather(*under_way)
             under_way.clear()
@@ -57,9 +120,8 @@ async def plain_loop(settings: ProcessorSettings) -> None:
             committed_at = time.monotonic()
 
 
-def plain_faust(settings: ProcessorSettings) -> None:
+async def plain_faust(settings: ProcessorSettings, work: Work) -> None:
     """Run an agent as Faust's tutorial writes it: `async for event`, `await topic.send`."""
-    known = settings.symbols
     with tempfile.TemporaryDirectory() as folder:
         app = faust.App(
             settings.topic("faust"),
@@ -72,37 +134,35 @@ def plain_faust(settings: ProcessorSettings) -> None:
             topic_disable_leader=True,
             web_enabled=False,
         )
-        valid = app.topic(settings.topic(topics.VALID.name))
-        rejected = app.topic(settings.topic(topics.REJECTED.name))
+        outputs = {t: app.topic(settings.topic(t.name)) for t in (topics.VALID, topics.REJECTED)}
 
         @app.agent(app.topic(settings.topic(topics.RAW_ALPACA.name)))
         async def plain(stream: faust.StreamT[bytes]) -> None:
             async for event in stream.events():
-                message = event.message
-                position = Position(
-                    message.topic, message.partition, message.offset, int(1000 * message.timestamp)
-                )
-                verdict = judge(event.value, position, known)
-                out = rejected if isinstance(verdict, RejectedTick) else valid
-                await out.send(key=verdict.symbol.encode(), value=encode(verdict))
+                m = event.message
+                at = Position(m.topic, m.partition, m.offset, int(1000 * m.timestamp))
+                topic, record = work(event.value, at)
+                await outputs[topic].send(key=record.key, value=record.value)
 
-        async def run() -> None:
-            await app.start()
-            await app.wait_until_stopped()
-
-        asyncio.get_event_loop().run_until_complete(run())
+        await app.start()
+        await app.wait_until_stopped()
 
 
-def main(name: str) -> None:
+CONTESTANTS = {"chunks": chunks, "aiokafka": plain_loop, "faust": plain_faust}
+WORKS = {"full": full, "light": light}
+
+
+def main(name: str, work: str) -> None:
     """Run the contestant that is named."""
+    settings = load(ProcessorSettings)
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 100)
-    settings = load(ProcessorSettings)
-    if name == "aiokafka":
-        asyncio.run(plain_loop(settings))
-    else:
-        plain_faust(settings)
+
+    async def run() -> None:
+        await CONTESTANTS[name](settings, WORKS[work](settings.symbols))
+
+    asyncio.run(run())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -2,19 +2,25 @@
 
     python -m tests.benchmarks.processors [--records 200000] [--rounds 2]
 
-Starts a Kafka broker of its own, fills `ticks.raw.alpaca` once, and has each contestant read all of
-it, judge every tick with the same `processors.validate.judge`, and write the verdicts. Each runs in
-its own process, with its own consumer group and its own output topics, in turn, `--rounds` times.
+Starts a Kafka broker of its own, fills `ticks.raw.alpaca`, and has each contestant read all of it
+and write what came of it. Each runs in its own process, under a prefix of its own, in turn,
+`--rounds` times; the clock runs from its first output to its last. Two kinds of work:
 
-* twinfeed: the validate stage as it ships.
+* full: the verdict of the validate stage, `processors.validate.judge`, on every tick.
+* light: read the record, look at a field, pass it on; what is left is the framework's own cost.
+
+And three ways to do it:
+
+* twinfeed: the validate stage as it ships (full), the same chunk transport around the work (light).
 * aiokafka: a plain `getmany` loop with batch sends and a commit each second.
-* faust: a plain per-event agent that sends record by record; on a tenth of the records, because on
+* Faust: a plain per-event agent that sends record by record; on a tenth of the records, because on
   all of them it takes minutes.
 """
 
 import argparse
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import statistics
@@ -36,6 +42,16 @@ from ingest.events import RawTick
 from tests.benchmarks.own_broker import own_broker
 
 FAUST_SHARE = 10
+CONTESTANTS = "tests.benchmarks.contestants"
+
+#: How each way is run, given the work.
+WAYS: dict[str, Callable[[str], list[str]]] = {
+    "twinfeed": lambda work: (
+        ["processors", "validate"] if work == "full" else [CONTESTANTS, "chunks", work]
+    ),
+    "plain aiokafka loop": lambda work: [CONTESTANTS, "aiokafka", work],
+    "plain Faust agent": lambda work: [CONTESTANTS, "faust", work],
+}
 KNOWN = symbols.parse(symbols.DEFAULT_FILE.read_text(encoding="utf-8"))
 
 
@@ -148,44 +164,44 @@ def cpu_s(pid: int) -> float:
 async def run(records: int, rounds: int) -> None:
     """Run all contestants in turn and print the table."""
     ticks = raw_ticks(records)
-    contestants = {
-        "twinfeed validate": ([sys.executable, "-m", "processors", "validate"], records),
-        "plain aiokafka loop": (
-            [sys.executable, "-m", "tests.benchmarks.contestants", "aiokafka"],
-            records,
-        ),
-        "plain Faust agent": (
-            [sys.executable, "-m", "tests.benchmarks.contestants", "faust"],
-            records // FAUST_SHARE,
-        ),
-    }
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+    results: dict[str, dict[str, list[tuple[float, float]]]] = {"full": {}, "light": {}}
     async with own_broker() as broker:
         for turn in range(rounds):
-            for index, (name, (command, amount)) in enumerate(contestants.items()):
-                prefix = f"r{turn}c{index}."
+            for work, way in itertools.product(results, WAYS):
+                amount = records // FAUST_SHARE if way == "plain Faust agent" else records
+                command = [sys.executable, "-m", *WAYS[way](work)]
+                prefix = f"{turn}.{work}.{way.replace(' ', '-')}."
                 await fill(broker.bootstrap_servers, prefix, ticks[:amount])
-                results[name].append(await race(broker.bootstrap_servers, prefix, command, amount))
+                outcome = await race(broker.bootstrap_servers, prefix, command, amount)
+                results[work].setdefault(way, []).append(outcome)
     show(results)
 
 
-def show(results: dict[str, list[tuple[float, float]]]) -> None:
+def show(results: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
     """Print medians and ratios."""
-    table = Table(title="judging raw ticks that lie in Kafka")
-    for column in ("contestant", "records/s (each round)", "median", "CPU us/record", "ratio"):
-        table.add_column(column, justify="left" if column == "contestant" else "right")
-    ours = statistics.median(rate for rate, _ in results["twinfeed validate"])
-    for name, rounds in results.items():
-        rates = [rate for rate, _ in rounds]
-        median = statistics.median(rates)
-        table.add_row(
-            name,
-            ", ".join(f"{rate:,.0f}" for rate in rates),
-            f"{median:,.0f}",
-            f"{statistics.median(cpu for _, cpu in rounds):.1f}",
-            f"twinfeed is {ours / median:.2f}x",
-        )
-    Console(width=110).print(table)
+    table = Table(title="raw ticks that lie in Kafka")
+    for column in (
+        "work",
+        "contestant",
+        "records/s, each round",
+        "median",
+        "CPU us",
+        "twinfeed is",
+    ):
+        table.add_column(column, justify="left" if column in {"work", "contestant"} else "right")
+    for work, ways in results.items():
+        ours = statistics.median(rate for rate, _ in ways["twinfeed"])
+        for way, rounds in ways.items():
+            median = statistics.median(rate for rate, _ in rounds)
+            table.add_row(
+                work,
+                way,
+                ", ".join(f"{rate:,.0f}" for rate, _ in rounds),
+                f"{median:,.0f}",
+                f"{statistics.median(cpu for _, cpu in rounds):.1f}",
+                f"{ours / median:.2f}x",
+            )
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

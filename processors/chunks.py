@@ -1,6 +1,6 @@
 """Faust by the chunk: one event is all that one fetch brought for one partition.
 
-Faust's cost is per *event*, about half a millisecond, whatever the event holds. So the transport
+Faust's cost is per *event*, a fraction of a millisecond, whatever the event holds. So the transport
 below hands a stream not records but chunks of up to `CHUNK_RECORDS` records of one partition, and
 the agent's body loops over them. Assignment, rebalancing and supervision stay Faust's.
 

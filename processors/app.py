@@ -54,6 +54,7 @@ class Stage:
             settings.topic(name),
             bootstrap_servers=settings.kafka_bootstrap_servers,
             datadir=self._datadir.name,
+            member=settings.member_name,
         )
         self.waiting_for: str | None = "its partitions"
         self.app.on_rebalance_complete.connect(self._assigned)  # type: ignore[arg-type]

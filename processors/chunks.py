@@ -155,13 +155,16 @@ class ChunkSchema(faust.Schema[Any, Any]):
         return decode
 
 
-def chunk_app(name: str, *, bootstrap_servers: str, datadir: str) -> faust.App:
+def chunk_app(
+    name: str, *, bootstrap_servers: str, datadir: str, member: str | None = None
+) -> faust.App:
     """Return a Faust app whose streams carry chunks; one app is one consumer group, `name`.
 
     Args:
         name: the consumer group.
         bootstrap_servers: `host:port[,host:port...]`.
         datadir: where Faust may keep its (few) files.
+        member: this worker's name in the group, if it has one that it keeps over a restart.
 
     """
     app = faust.App(
@@ -175,6 +178,7 @@ def chunk_app(name: str, *, bootstrap_servers: str, datadir: str) -> faust.App:
         broker_max_poll_records=CHUNK_RECORDS,
         broker_session_timeout=10.0,
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=member,
         key_serializer="raw",
         # a buffer holds chunks, not records
         stream_buffer_maxsize=16,

@@ -12,10 +12,14 @@ class ProcessorSettings(StageSettings):
     """Settings of a processor.
 
     Attributes:
+        member_name: this worker's name in its group, if it keeps one over a restart; no two workers
+            of a stage may share it. A worker that crashed and comes back under its name goes on at
+            once; a nameless one waits ten seconds, until the group has given up its former self.
         symbols_file: the symbols that we follow, one a line; a tick of another is rejected.
 
     """
 
+    member_name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+$", max_length=200)
     symbols_file: Path = Field(default=symbols.DEFAULT_FILE, validate_default=True)
 
     @field_validator("symbols_file")

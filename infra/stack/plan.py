@@ -53,6 +53,8 @@ SIMULATED_KEYS: Final = {
     "ALPACA_API_KEY_ID": "simulated-key",
     "ALPACA_API_SECRET_KEY": "simulated-secret",
 }
+#: There is one worker a stage here: after a crash it goes on at once, under the same name.
+ONLY_WORKER: Final = {"MEMBER_NAME": "local"}
 #: Real polls are a minute apart; a demonstration should not wait that long for its fallback.
 SIMULATED_POLL_SECONDS: Final = 5
 
@@ -268,9 +270,10 @@ def _stages(settings: StackSettings) -> tuple[Process, ...]:
     alpaca, yahoo = _vendors(settings)
     after_topics = ("topics",)
     return (
-        _stage(settings, "validate", "processors", "validate", after=after_topics),
-        _stage(settings, "route", "processors", "route", after=after_topics),
-        _stage(settings, "forward", "processors", "forward", after=after_topics),
+        *(
+            _stage(settings, name, "processors", name, env=ONLY_WORKER, after=after_topics)
+            for name in ("validate", "route", "forward")
+        ),
         _stage(
             settings,
             "clickhouse",

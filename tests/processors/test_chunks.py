@@ -180,12 +180,13 @@ class Flow:
                 worker.kill()
             await worker.wait()
 
-    async def worker(self) -> asyncio.subprocess.Process:
+    async def worker(self, **variables: str) -> asyncio.subprocess.Process:
         """Start one more validate worker."""
         environment = {
             **os.environ,
             "KAFKA_BOOTSTRAP_SERVERS": self._servers,
             "TOPIC_PREFIX": self._prefix,
+            **variables,
         }
         worker = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -266,6 +267,20 @@ async def test_a_worker_that_is_killed_loses_nothing(flow: Flow) -> None:
         await flow.worker()
         verdicts = await flow.until_judged()
     assert len(verdicts) == flow.sent
+
+
+@pytest.mark.service
+async def test_a_worker_that_keeps_its_name_takes_its_partitions_back(flow: Flow) -> None:
+    """Killed and started again under its name, it goes on, though its former self never left."""
+    async with flow:
+        worker = await flow.worker(MEMBER_NAME="only")
+        await flow.send(1_000)
+        await flow.until_judged()
+        worker.kill()
+        await worker.wait()
+        await flow.send(1_000)
+        await flow.worker(MEMBER_NAME="only")
+        assert len(await flow.until_judged()) == flow.sent
 
 
 @pytest.mark.service

@@ -52,6 +52,7 @@ async def _run(*arguments: str, env: Mapping[str, str]) -> tuple[int | None, str
             "SYMBOLS_FILE: nowhere.txt: No such file or directory",
         ),
         (("route",), {"TOPIC_PREFIX": "a b"}, 78, "TOPIC_PREFIX: string should match pattern"),
+        (("route",), {"MEMBER_NAME": "a b"}, 78, "MEMBER_NAME: string should match pattern"),
         (("route",), {"LOG_LEVEL": "LOUD"}, 78, "LOG_LEVEL: string should match pattern"),
     ],
 )

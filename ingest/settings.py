@@ -1,6 +1,5 @@
 """What two deployments of ingest can differ in."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -8,25 +7,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from infra.settings import StageSettings
-from ingest import symbols
-
-
-def read_symbols(file: object) -> tuple[str, ...]:
-    """Return the symbols in `file`.
-
-    Raises:
-        ValueError: it cannot be read, or is no list of symbols.
-
-    """
-    path = Path(str(file))
-    try:
-        return symbols.parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        message = f"{path}: {error.strerror}"
-        raise ValueError(message) from error
-    except ValueError as error:  # UnicodeDecodeError is one
-        message = f"{path}: {error}"
-        raise ValueError(message) from error
+from ingest.symbols import DEFAULT_FILE, read
 
 
 def _url(value: str, schemes: tuple[str, ...]) -> SplitResult:
@@ -37,22 +18,22 @@ def _url(value: str, schemes: tuple[str, ...]) -> SplitResult:
     return url
 
 
-class IngestSettings(StageSettings):
-    """What both workers need to know.
+class SymbolSettings(StageSettings):
+    """What every stage needs to know that follows symbols.
 
     Attributes:
         symbols: what to follow, most important first; from the file that SYMBOLS_FILE names.
 
     """
 
-    symbols: Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_symbols)] = Field(
-        default=str(symbols.DEFAULT_FILE),
+    symbols: Annotated[tuple[str, ...], NoDecode, BeforeValidator(read)] = Field(
+        default=str(DEFAULT_FILE),
         validation_alias="SYMBOLS_FILE",
         validate_default=True,
     )
 
 
-class AlpacaSettings(IngestSettings):
+class AlpacaSettings(SymbolSettings):
     """What the Alpaca worker needs to know.
 
     Attributes:
@@ -84,7 +65,7 @@ class AlpacaSettings(IngestSettings):
         return urlsplit(self.alpaca_stream_url).path.rstrip("/").rpartition("/")[2]
 
 
-class YahooSettings(IngestSettings):
+class YahooSettings(SymbolSettings):
     """What the Yahoo worker needs to know.
 
     Attributes:

@@ -33,3 +33,21 @@ def parse(text: str) -> tuple[str, ...]:
         message = "no symbol in it"
         raise ValueError(message)
     return tuple(symbols)
+
+
+def read(file: object) -> tuple[str, ...]:
+    """Return the symbols in `file`, named by its path.
+
+    Raises:
+        ValueError: it cannot be read, or is no list of symbols.
+
+    """
+    path = Path(str(file))
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"{path}: {error.strerror}"
+        raise ValueError(message) from error
+    except ValueError as error:  # UnicodeDecodeError is one
+        message = f"{path}: {error}"
+        raise ValueError(message) from error

@@ -161,7 +161,7 @@ class Validate(Stage):
 
     def __init__(self, settings: ProcessorSettings) -> None:
         super().__init__("validate", settings)
-        self._known = settings.symbols
+        self._known = frozenset(settings.symbols)
         self.reads(self._judge, topics.RAW_ALPACA, topics.RAW_YAHOO)
 
     async def _judge(self, event: Any) -> None:

@@ -159,7 +159,7 @@ def main(name: str, work: str) -> None:
     gc.set_threshold(COLLECT_AFTER, 20, 100)
 
     async def run() -> None:
-        await CONTESTANTS[name](settings, WORKS[work](settings.symbols))
+        await CONTESTANTS[name](settings, WORKS[work](frozenset(settings.symbols)))
 
     asyncio.run(run())
 

@@ -65,7 +65,8 @@ async def no_tick_is_lost_or_doubled_behind_kafka(stack: Stack) -> None:
     """Check that what Kafka took is in ClickHouse once, and has one verdict, with its reason."""
     # each in one query: the market goes on between two
     (raw,) = await stack.rows(
-        "SELECT count() AS rows, uniqExact((topic, partition, offset)) AS ticks FROM raw_ticks FINAL"
+        "SELECT count() AS rows, uniqExact((topic, partition, offset)) AS ticks "
+        "FROM raw_ticks FINAL"
     )
     assert raw["rows"] == raw["ticks"], "a raw tick is there twice"
     verdicts = await stack.rows(

@@ -1,6 +1,5 @@
 """What all tests share: the default marker, free ports, and a real broker of their own."""
 
-import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
@@ -9,9 +8,10 @@ import pytest
 import pytest_asyncio
 
 from infra.kafka.admin import delete_topics, ensure_topics
-from infra.kafka.broker import Broker, BrokerConfig
+from infra.kafka.broker import Broker
 from infra.stack.refusal import Refusal
 from infra.stack.toolchain import Toolchain, resolve, tools_directory
+from tests import own_broker
 
 RUNGS = ("unit", "service", "journey")
 
@@ -24,17 +24,10 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
             item.add_marker(pytest.mark.unit)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """A function that returns a loopback port that nobody listens on."""
-    return _free_port
+    return own_broker.free_port
 
 
 @pytest.fixture(scope="session")
@@ -49,20 +42,9 @@ def java_and_kafka() -> Toolchain:
 @pytest.fixture(scope="session")
 def make_broker(java_and_kafka: Toolchain) -> Callable[[Path], Broker]:
     """A function that makes a broker, not started, on free ports with its data in a directory."""
-    java, jars = java_and_kafka.java, java_and_kafka.kafka
-    assert java
-    assert jars
 
     def make(directory: Path) -> Broker:
-        return Broker(
-            BrokerConfig(
-                port=_free_port(),
-                controller_port=_free_port(),
-                directory=directory,
-                java=java,
-                jars=jars,
-            )
-        )
+        return own_broker.broker_in(directory, java_and_kafka)
 
     return make
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from datetime import date
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from msgspec.msgpack import Ext
@@ -116,9 +116,9 @@ class _Kind(msgspec.Struct):
 _json_kind = msgspec.json.Decoder(_Kind)
 _msgpack_kind = msgspec.msgpack.Decoder(_Kind)
 
-KNOWN_TYPES = frozenset("tqbudslcx")
+KNOWN_TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Message))
 
-#: How a message of each type is named in the metrics and read into an event.
+#: What tells the three kinds of bars apart.
 _BAR_KINDS: dict[type[_Bar], dict[str, Any]] = {
     _Bar: {"interval": "1m", "updated": False},
     _UpdatedBar: {"interval": "1m", "updated": True},

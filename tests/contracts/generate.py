@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from infra.topics import TOPICS, Topic
+from infra.topics import DAY_MS, TOPICS, Topic
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "topics"
 
@@ -165,7 +165,7 @@ def table() -> str:
 def _kept(topic: Topic) -> str:
     if topic.compacted:
         return "the latest a key"
-    days = topic.retention_ms // (24 * 60 * 60 * 1000)
+    days = topic.retention_ms // DAY_MS
     return "for ever" if topic.retention_ms < 0 else f"{days} days"
 
 

@@ -33,7 +33,9 @@ E2E = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120
 HOP = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.5, 1, 2.5, 5)
 REC = (0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
 
-About = Literal["alpaca", "yahoo", "router", "forward", "prices", "pipeline", "clickhouse"]
+About = Literal[
+    "alpaca", "yahoo", "backfill", "router", "forward", "prices", "pipeline", "clickhouse"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "counter",
         "alpaca",
         "Reconnections of the Alpaca WebSocket",
-        {"reason": ("timeout", "closed", "error", "auth")},
+        {"reason": ("timeout", "closed", "error", "auth", "stalled", "asked")},
     ),
     Metric(
         "alpaca_messages_received_total",
@@ -101,6 +103,41 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("alpaca_subscribed_symbols", "gauge", "alpaca", "Symbols subscribed at Alpaca"),
     Metric("alpaca_symbols_limit", "gauge", "alpaca", "Symbol limit of the Alpaca plan"),
     Metric(
+        "alpaca_tier_info", "gauge", "alpaca", "Alpaca plan, value 1", {"tier": ("free", "plus")}
+    ),
+    Metric(
+        "alpaca_streaming_enabled",
+        "gauge",
+        "alpaca",
+        "1 if the feature flag EnableAlpacaStreaming is on",
+    ),
+    Metric(
+        "alpaca_subscription_changes_total",
+        "counter",
+        "alpaca",
+        "Symbols added to or removed from the subscription",
+        {"action": ("added", "removed")},
+    ),
+    Metric("alpaca_quarantined_symbols", "gauge", "alpaca", "Symbols that Alpaca calls malformed"),
+    Metric("alpaca_stalled_symbols", "gauge", "alpaca", "Symbols silent while the others flow"),
+    Metric(
+        "alpaca_gaps_total",
+        "counter",
+        "alpaca",
+        "Gaps opened in the stream",
+        {"cause": ("disconnected", "stalled", "asked", "restarted", "shed")},
+    ),
+    Metric(
+        "alpaca_shed_total",
+        "counter",
+        "alpaca",
+        "Messages received and shed, because Kafka was away for too long",
+        {"type": ("trade", "quote", "bar", "control")},
+    ),
+    Metric(
+        "alpaca_publish_buffer_bytes", "gauge", "alpaca", "Bytes on their way to Kafka, in memory"
+    ),
+    Metric(
         "alpaca_streaming_processing_duration_seconds",
         "histogram",
         "alpaca",
@@ -118,6 +155,30 @@ CATALOGUE: tuple[Metric, ...] = (
         "gauge",
         "yahoo",
         "Unix time of the last good Yahoo poll",
+    ),
+    Metric("yahoo_breaker_open", "gauge", "yahoo", "1 while Yahoo is left alone after HTTP 429"),
+    Metric("yahoo_frozen_symbols", "gauge", "yahoo", "Symbols whose quotes stand still"),
+    Metric(
+        "backfill_ticks_total",
+        "counter",
+        "backfill",
+        "Ticks fetched from Alpaca's history and published",
+        {"type": ("trade", "bar")},
+    ),
+    Metric(
+        "backfill_requests_total",
+        "counter",
+        "backfill",
+        "Requests to Alpaca's history",
+        {"result": ("success", "failure", "limited")},
+    ),
+    Metric("backfill_open_gaps", "gauge", "backfill", "Gaps known and not yet closed"),
+    Metric(
+        "market_session_open",
+        "gauge",
+        "router",
+        "1 while the regular session is open",
+        {"market": ("XNYS",)},
     ),
     Metric(
         "datasource_router_state",

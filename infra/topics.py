@@ -15,7 +15,7 @@ DAY_MS = 24 * 60 * 60 * 1000
 #: partition number all the way from socket to screen, and a stage can copy its input's partition.
 TICK_PARTITIONS = 4
 
-Writer = Literal["ingest", "validate", "route", "forward"]
+Writer = Literal["ingest", "validate", "route", "forward", "operator"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,26 @@ SOURCES_STATUS = Topic(
     retention_ms=30 * DAY_MS,
     schema="ingest.events:SourceStatus",
     writer="ingest",
-    summary="The life of each source: connections, gaps, and a heartbeat a second.",
+    summary="The life of each source: connections, stalls, and a heartbeat a second.",
+)
+SOURCES_GAPS = Topic(
+    name="sources.gaps",
+    key="source",
+    partitions=1,
+    retention_ms=-1,
+    schema="ingest.events:GapEvent",
+    writer="ingest",
+    summary="The gap ledger: when ticks were missed, of which symbols, and what was filled.",
+)
+SOURCES_SYMBOLS = Topic(
+    name="sources.symbols",
+    key="source",
+    partitions=1,
+    retention_ms=-1,
+    compacted=True,
+    schema="ingest.events:SymbolsFollowed",
+    writer="ingest",
+    summary="What each source follows now: a table of one row a source.",
 )
 VALID = Topic(
     name="ticks.valid",
@@ -111,6 +130,15 @@ TRANSITIONS = Topic(
     writer="route",
     summary="Every change of the trusted source: when, why, by whom, and its epoch.",
 )
+SESSIONS = Topic(
+    name="market.sessions",
+    key="market",
+    partitions=1,
+    retention_ms=-1,
+    schema="processors.events:SessionChanged",
+    writer="route",
+    summary="The market's day: pre, regular, post and closed, each as it begins.",
+)
 ROUTED = Topic(
     name="prices.routed",
     key="symbol",
@@ -131,15 +159,29 @@ LATEST = Topic(
     summary="The last routed price of every symbol: a table that anyone can load.",
 )
 
+COMMANDS = Topic(
+    name="ops.commands",
+    key="target",
+    partitions=1,
+    retention_ms=30 * DAY_MS,
+    schema="infra.commands:Command",
+    writer="operator",
+    summary="What operators asked for: who, and why. The one thing that runs from right to left.",
+)
+
 TOPICS: tuple[Topic, ...] = (
     RAW_ALPACA,
     RAW_YAHOO,
     SOURCES_STATUS,
+    SOURCES_GAPS,
+    SOURCES_SYMBOLS,
     VALID,
     REJECTED,
     TRANSITIONS,
+    SESSIONS,
     ROUTED,
     LATEST,
+    COMMANDS,
 )
 
 RAW_BY_SOURCE = {"alpaca": RAW_ALPACA, "yahoo": RAW_YAHOO}

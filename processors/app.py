@@ -23,6 +23,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from infra import topics
 from infra.kafka.batches import BatchProducer, Record
+from infra.kafka.read import follow, read_to_end
 from infra.process import live, no_broker
 from infra.settings import EX_SOFTWARE
 from infra.telemetry import Meters
@@ -31,7 +32,6 @@ from processors import forward, route
 from processors.chunks import CHUNK_RECORDS, ChunkSchema, chunk_app
 from processors.deliver import CHUNKS_UNDER_WAY, Deliveries, end_process
 from processors.events import RoutedPrice, RouterTransition, ValidTick
-from processors.recall import follow, read_to_end
 from processors.settings import ProcessorSettings
 from processors.validate import UNREADABLE, Position, judge_all
 

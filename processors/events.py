@@ -13,7 +13,7 @@ Source = Literal["alpaca", "yahoo"]
 
 
 # gc=False on what comes by the thousand: it holds no cycles, and the collector need not walk it.
-class Provenance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """Where a tick came from, carried through every stage."""
 
     symbol: str
@@ -28,7 +28,15 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class _Valid(Provenance, frozen=True, kw_only=True, gc=False, tag_field="kind", tag=str.lower):
+    """What all valid ticks tell.
+
+    Attributes:
+        gap_id: the gap that it was fetched to fill, afterwards; empty for what came live.
+
+    """
+
     market_time_ns: int
+    gap_id: str = ""
 
 
 class Trade(_Valid, frozen=True, kw_only=True, gc=False):
@@ -146,6 +154,7 @@ class RejectedTick(Provenance, frozen=True, kw_only=True, gc=False):
         detail: the value found and what was expected.
         encoding: as in the raw tick.
         raw: the vendor's bytes, as in the raw tick.
+        gap_id: the gap that it was fetched to fill, afterwards; empty for what came live.
 
     """
 
@@ -153,6 +162,7 @@ class RejectedTick(Provenance, frozen=True, kw_only=True, gc=False):
     detail: str
     encoding: Literal["json", "msgpack", "bytes"]
     raw: msgspec.Raw
+    gap_id: str = ""
 
 
 State = Literal["STARTUP", "PRIMARY_ACTIVE", "FALLBACK_ACTIVE", "BOTH_UNAVAILABLE"]
@@ -214,3 +224,22 @@ class RoutedPrice(Provenance, frozen=True, kw_only=True, gc=False):
     is_real_time: bool
     market_time_ns: int
     routed_at_ns: int
+
+
+class SessionChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """A session of the market began (`market.sessions`).
+
+    Attributes:
+        market: `XNYS`; `always` for a simulated market that never closes.
+        state: the session that began: `pre`, `regular`, `post` or `closed`.
+        since_ns: when it began, by the calendar.
+        until_ns: when it ends, by the calendar; None where the calendar does not reach so far.
+        at_ns: when this was written.
+
+    """
+
+    market: str
+    state: Literal["pre", "regular", "post", "closed"]
+    since_ns: int
+    until_ns: int | None
+    at_ns: int

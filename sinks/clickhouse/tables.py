@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.topics import (
+    COMMANDS,
     RAW_ALPACA,
     RAW_YAHOO,
     REJECTED,
     ROUTED,
+    SESSIONS,
+    SOURCES_GAPS,
     SOURCES_STATUS,
     TRANSITIONS,
     VALID,
@@ -33,7 +36,8 @@ RAW_TICKS = Table("raw_ticks", keeps_raw=True)
 REJECTED_TICKS = Table("rejected_ticks", keeps_raw=True)
 DEAD_LETTERS = Table("dead_letters")
 
-#: `prices.latest` is not here: it is the last rows of `prices.routed` again.
+#: `prices.latest` is not here: it is the last rows of `prices.routed` again. Nor is
+#: `sources.symbols`: what was in fact subscribed is in `source_status`.
 TABLES: Mapping[Topic, Table] = {
     RAW_ALPACA: RAW_TICKS,
     RAW_YAHOO: RAW_TICKS,
@@ -42,4 +46,7 @@ TABLES: Mapping[Topic, Table] = {
     ROUTED: Table("routed_prices"),
     TRANSITIONS: Table("router_transitions"),
     SOURCES_STATUS: Table("source_status"),
+    SOURCES_GAPS: Table("source_gaps"),
+    SESSIONS: Table("market_sessions"),
+    COMMANDS: Table("commands"),
 }

@@ -7,8 +7,8 @@ import pytest
 
 from infra.kafka.batches import BatchProducer, Record
 from infra.kafka.broker import Broker
+from infra.kafka.read import follow, read_to_end
 from infra.topics import LATEST, TRANSITIONS
-from processors.recall import follow, read_to_end
 
 pytestmark = pytest.mark.service
 

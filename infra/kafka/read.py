@@ -1,7 +1,7 @@
-"""Reading a log back: what a processor must know before it goes on where another left off.
+"""Reading a log without a group: back, to know what was, and on, to learn what comes.
 
-Thin, over aiokafka: a consumer without a group, which reads partitions to the end that they have at
-the start of the reading.
+Thin, over aiokafka. Who takes over from another reads back to the end that a partition has at the
+start of the reading; who follows small topics of one partition reads on from there.
 """
 
 from collections.abc import AsyncGenerator
@@ -59,13 +59,26 @@ async def read_to_end(
         await consumer.stop()
 
 
-async def follow(bootstrap_servers: str, topic: str) -> AsyncGenerator[ConsumerRecord, None]:
-    """Yield the records of a topic's only partition from its beginning, and then as they come."""
+async def follow(
+    bootstrap_servers: str, topic: str, *, last: int | None = None
+) -> AsyncGenerator[ConsumerRecord, None]:
+    """Yield the records of a topic's only partition, and then others as they come.
+
+    Args:
+        bootstrap_servers: `host:port[,host:port...]`.
+        topic: the topic's name on the broker.
+        last: begin only about that many records before the end; None for all that are kept.
+
+    """
     tp = TopicPartition(topic, 0)
     consumer = _reader(bootstrap_servers)
     await consumer.start()
     try:
         consumer.assign([tp])
+        if last is not None:
+            begin = (await consumer.beginning_offsets([tp]))[tp]
+            end = (await consumer.end_offsets([tp]))[tp]
+            consumer.seek(tp, max(begin, end - last))
         async for record in consumer:
             yield record
     finally:

@@ -1,0 +1,45 @@
+"""What an operator may ask of the running pipeline (`ops.commands`).
+
+Commands are the one thing that runs from right to left: the command line and the admin API write
+them, the stage that one is meant for carries it out and says so in its own events. They live here,
+below all stages, because those who write them and those who read them share nothing else.
+
+A command asks for something now. A stage reads them from the end of the log on, so that one given
+while it was away is not carried out when it is no longer meant.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from infra.naming import snake
+
+
+class _Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="command", tag=snake):
+    """What all commands tell.
+
+    Attributes:
+        at_ns: when it was given.
+        who: who gave it: a person's or a system's name.
+        why: in words, for whoever reads the log later.
+
+    """
+
+    at_ns: int
+    who: str
+    why: str
+
+
+class Reconnect(_Command, frozen=True, kw_only=True):
+    """Leave the present connection in good order and open another; also ends a stop."""
+
+    target: Literal["alpaca"]
+
+
+class ReloadSymbols(_Command, frozen=True, kw_only=True):
+    """Read the list of symbols again, now."""
+
+    target: Literal["alpaca", "yahoo", "all"]
+
+
+Command = Reconnect | ReloadSymbols

@@ -1,6 +1,6 @@
 """The contracts of the topics, generated from the event types: JSON Schemas and AsyncAPI 3.
 
-    python -m tests.contracts.generate           write docs/topics/
+    python -m tests.contracts.generate           write docs/topics/ and the market's calendar
     python -m tests.contracts.generate --check   fail where what is checked in differs
 
 It stands with the tests because it knows every stage, which nothing below the sinks may.
@@ -19,7 +19,9 @@ from typing import Any
 import msgspec
 import yaml
 
+from infra.market_calendar import SESSIONS_FILE
 from infra.topics import DAY_MS, TOPICS, Topic
+from tests.contracts import market_sessions
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "topics"
 
@@ -221,6 +223,8 @@ def main(arguments: list[str]) -> int:
     check = parser.parse_args(arguments).check
     wanted = documents()
     present = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("*.*")}
+    calendar = market_sessions.document()
+    outdated = not SESSIONS_FILE.exists() or SESSIONS_FILE.read_text(encoding="utf-8") != calendar
     differing = sorted(
         name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name)
     )
@@ -228,7 +232,9 @@ def main(arguments: list[str]) -> int:
         for name in differing:
             sentence = f"docs/topics/{name} differs from the code: run `make generate`"
             print(sentence, file=sys.stderr)  # noqa: T201
-        return int(bool(differing))
+        if outdated:
+            print(f"{SESSIONS_FILE.name} is out of date: run `make generate`", file=sys.stderr)  # noqa: T201
+        return int(bool(differing) or outdated)
     broken = [
         f"{name}: {sentence}"
         for name in differing
@@ -239,6 +245,7 @@ def main(arguments: list[str]) -> int:
         print(*broken, sep="\n", file=sys.stderr)  # noqa: T201
         print("raise the topic's `version`: readers rely on this one", file=sys.stderr)  # noqa: T201
         return 1
+    SESSIONS_FILE.write_text(calendar, encoding="utf-8")
     DOCS.mkdir(parents=True, exist_ok=True)
     for name in differing:
         if name in wanted:

@@ -1,10 +1,19 @@
-"""How a source's life is told: to the log of the pipeline, and, but for heartbeats, to ours."""
+"""How a source's life and its gaps are told: to the log of the pipeline, and to our own."""
 
 import msgspec
 import structlog
 
-from infra.topics import SOURCES_STATUS
-from ingest.events import Disconnected, Heartbeat, SourceStatus, Subscribed
+from infra.topics import SOURCES_GAPS, SOURCES_STATUS
+from ingest.events import (
+    Disconnected,
+    GapEvent,
+    Heartbeat,
+    SourceStatus,
+    Stalled,
+    Stopped,
+    Subscribed,
+    SymbolsImpaired,
+)
 from ingest.publish import Publisher
 
 _encoder = msgspec.json.Encoder()
@@ -19,6 +28,15 @@ def report(status: SourceStatus, publisher: Publisher) -> None:
     fields = msgspec.to_builtins(status)
     if isinstance(status, Subscribed):
         fields["symbols"] = len(status.symbols)
-    lost = isinstance(status, Disconnected) and status.reason != "shutdown"
-    tell = _log.warning if lost else _log.info
+    lost = isinstance(status, Disconnected) and status.reason not in ("shutdown", "asked")
+    grave = lost or isinstance(status, Stopped | Stalled | SymbolsImpaired)
+    tell = _log.warning if grave else _log.info
     tell(f"source_{fields.pop('event')}", **fields)
+
+
+def report_gap(gap: GapEvent, publisher: Publisher) -> None:
+    """Publish an event of the gap ledger, and log it."""
+    publisher.put(SOURCES_GAPS, gap.source, _encoder.encode(gap), gap.at_ns)
+    fields = msgspec.to_builtins(gap)
+    fields["symbols"] = len(gap.symbols)
+    _log.info(fields.pop("event"), **fields)

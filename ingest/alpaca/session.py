@@ -1,8 +1,9 @@
 """The Alpaca session: a protocol machine without socket, clock or thread.
 
-The worker tells it what happened (`connected`, `frame`, `closed`, `timer`) and does what it
-answers: `Open`, `Send`, `Close`, publish a status or `Received` ticks. So every reaction to every
-sequence of events can be tested without a network, and the worker has nothing left to decide.
+The worker tells it what happened (`connected`, `frame`, `closed`, `timer`) and what is asked of it
+(`follow`, `rekey`, `reconnect`), and does what it answers: `Open`, `Send`, `Close`, publish a
+status, a gap or ticks. So every reaction to every sequence of events can be tested without a
+network, and the worker has nothing left to decide.
 
 A signal is one thing that can happen to a connection; `TRANSITIONS` says where it leads from each
 state. Signals of two kinds are told apart, as in h11:
@@ -22,16 +23,29 @@ A failure changes the state at once, asks for `Close`, and is reported once. The
 attempt begins when the worker says `closed`, so there are never two connections with one key.
 
 Terminal refusals (wrong keys, wrong plan) are retried at first as any failure, because vendors err
-too, and the count of refusals in a row is what the alert on authentication looks at. From
-`REFUSALS_BELIEVED` in a row on the next attempt comes after minutes.
+too, and the count of refusals in a row is what the alert on authentication looks at. After
+`REFUSALS_BELIEVED` in a row the session stops, says so, and has no deadline until there are new
+keys or somebody asks for a reconnection.
+
+"Connection limit exceeded" is the ghost of our own lost connection for up to 90 s. After
+`Patience.ghost_s` of it the keys are in use elsewhere: that is said, and tried once a minute.
+
+A connection that is subscribed and mute while the market is open is given up after
+`Patience.mute_s` of market time. If its successor is mute as well the patience doubles, so a market
+that is merely quiet costs a few reconnections and no loop. Symbols in a halt are not expected to
+speak.
+
+Every connection that was subscribed and is lost opens a gap; the next one that has subscribed to
+all that it can have ends it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal, TypedDict
+from typing import Literal, Protocol, TypedDict
 
 from ingest.alpaca import wire
+from ingest.alpaca.subscription import Change, Subscription
 from ingest.alpaca.wire import CODES, HANDSHAKE_STATUSES, UNKNOWN_CODE, Code, Message, Verdict
 from ingest.backoff import backoff
 from ingest.clock import Now
@@ -39,11 +53,20 @@ from ingest.events import (
     Authenticated,
     Connected,
     Disconnected,
+    GapEnded,
+    GapEvent,
+    GapOpened,
     Heartbeat,
     RawTick,
+    Resumed,
     SourceStatus,
+    Stalled,
+    Stopped,
     Subscribed,
+    SymbolsImpaired,
+    SymbolsRestored,
 )
+from ingest.keys import Keys
 from ingest.raw import embed
 
 SOURCE: Literal["alpaca"] = "alpaca"
@@ -52,13 +75,21 @@ SOURCE: Literal["alpaca"] = "alpaca"
 REFUSALS_BELIEVED = 5
 #: How often we authenticate on one connection before we take "not authenticated" for a refusal.
 AUTHENTICATIONS = 3
-#: What is left of the symbols after "symbol limit exceeded": the first this many in a hundred.
-TRIM_PERCENT = 75
+#: How often at least the silence of a connection is looked at while the market may be closed.
+SILENCE_LOOK_S = 1.0
+
+#: The longest wait that we let a vendor ask of us.
+RETRY_AFTER_CAP_S = 3600.0
+
+EVERY_SYMBOL = "every symbol is called malformed"
+IN_USE_ELSEWHERE = "connection limit exceeded: these keys are in use elsewhere"
 
 #: As much of a vendor's words as we repeat.
 DETAIL_LENGTH = 200
 
-Reason = Literal["timeout", "closed", "error", "auth"]
+Reason = Literal["timeout", "closed", "error", "auth", "stalled", "asked"]
+
+NS = 1_000_000_000
 
 
 class State(StrEnum):
@@ -81,9 +112,10 @@ class Signal(StrEnum):
     ACCEPTED = "the vendor says authenticated"
     CONFIRMED = "the vendor says what it will send"
     CHALLENGED = "the vendor says not authenticated"
-    LIMITED = "the vendor says too many symbols"
+    OBJECTED = "the vendor objects to the symbols that we asked for"
     FAILED = "the vendor gave up on the connection, or did not answer in time"
     REFUSED = "the vendor will refuse the same again"
+    RECALLED = "we are asked to leave"
 
 
 LOCAL = frozenset({Signal.DUE, Signal.OPENED, Signal.DROPPED})
@@ -104,14 +136,16 @@ TRANSITIONS: Mapping[State, Mapping[Signal, State]] = {
         Signal.CHALLENGED: State.AUTHENTICATING,
         Signal.FAILED: State.DISCONNECTED,
         Signal.REFUSED: State.ERROR,
+        Signal.RECALLED: State.DISCONNECTED,
         Signal.DROPPED: State.DISCONNECTED,
     },
     State.CONNECTED: {
         Signal.CONFIRMED: State.CONNECTED,
         Signal.CHALLENGED: State.AUTHENTICATING,
-        Signal.LIMITED: State.CONNECTED,
+        Signal.OBJECTED: State.CONNECTED,
         Signal.FAILED: State.DISCONNECTED,
         Signal.REFUSED: State.ERROR,
+        Signal.RECALLED: State.DISCONNECTED,
         Signal.DROPPED: State.DISCONNECTED,
     },
     State.ERROR: {
@@ -128,12 +162,21 @@ SIGNALS: Mapping[Verdict, Signal] = {
 }
 REPEATS: Mapping[int, Signal] = {
     wire.NOT_AUTHENTICATED: Signal.CHALLENGED,
-    wire.SYMBOL_LIMIT_EXCEEDED: Signal.LIMITED,
+    wire.INVALID_SYNTAX: Signal.OBJECTED,
+    wire.SYMBOL_LIMIT_EXCEEDED: Signal.OBJECTED,
 }
 
 
 class LocalProtocolError(Exception):
     """Our own worker did what the state does not allow."""
+
+
+class Market(Protocol):
+    """What the session needs of infra.market_calendar.Calendar."""
+
+    def open_ns(self, since_ns: int, until_ns: int) -> int:
+        """Return how much regular session there is between two moments, in ns."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,17 +186,11 @@ class Plan:
     Attributes:
         feed: the vendor's name of the stream: `iex`, `sip`, `test`.
         encoding: of the frames, both ways.
-        symbols: what to subscribe, most important first, within the plan's limit.
-        key: the key's id.
-        secret: the key's secret.
 
     """
 
     feed: str
     encoding: wire.Encoding
-    symbols: tuple[str, ...]
-    key: str = field(repr=False)
-    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +203,9 @@ class Patience:
             that ends it is a first one.
         first_retry_s: the wait after a first failure; it doubles from there.
         retry_cap_s: the longest wait that doubling leads to.
-        refused_floor_s: the least wait once it is clear that the same would be refused again.
+        mute_s: how much market time a subscribed connection may be mute.
+        mute_cap_s: what that doubles to, at most, while one connection after the other is mute.
+        ghost_s: how long "connection limit exceeded" may be the ghost of our own connection.
 
     """
 
@@ -174,7 +213,9 @@ class Patience:
     healthy_s: float = 30.0
     first_retry_s: float = 1.0
     retry_cap_s: float = 60.0
-    refused_floor_s: float = 300.0
+    mute_s: float = 30.0
+    mute_cap_s: float = 600.0
+    ghost_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +226,14 @@ class Closure:
         reason: the class of the cause.
         code: the WebSocket close code, or the HTTP status that refused the handshake.
         detail: the peer's or the operating system's words.
+        retry_after_s: how long a refused handshake asked to be left alone, if it did.
 
     """
 
     reason: Literal["timeout", "closed", "error"]
     code: int | None = None
     detail: str = ""
+    retry_after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +278,17 @@ class Reconnected:
     reason: Reason
 
 
-Output = Open | Send | Close | Received | Problem | Reconnected | SourceStatus
+@dataclass(frozen=True, slots=True)
+class Resubscribed:
+    """The vendor sends more symbols, or fewer, than it confirmed before."""
+
+    added: int
+    removed: int
+
+
+Output = (
+    Open | Send | Close | Received | Problem | Reconnected | Resubscribed | SourceStatus | GapEvent
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +299,7 @@ class _Cause:
     number: int | None
     detail: str
     code: Code = UNKNOWN_CODE
+    floor_s: float = 0.0
 
 
 class _Stamp(TypedDict):
@@ -260,9 +314,13 @@ class Session:
 
     Args:
         plan: what it is for.
+        symbols: what to subscribe, most important first, within the plan's limit.
+        keys: what to authenticate with.
         run_id: names this process's run; a connection's id is this and its number.
         now: the first connection is due at once.
         jitter: chance in [0, 1), asked once per failure.
+        market: knows when silence means something.
+        gaps: gaps that a former process left open; the first subscription ends them.
         patience: how long it waits, and for what.
 
     """
@@ -271,36 +329,63 @@ class Session:
         self,
         plan: Plan,
         *,
+        symbols: tuple[str, ...],
+        keys: Keys,
         run_id: str,
         now: Now,
         jitter: Callable[[], float],
+        market: Market,
+        gaps: Sequence[GapOpened] = (),
         patience: Patience = Patience(),
     ) -> None:
         self.state = State.DISCONNECTED
         self.authenticated = False
         #: Terminal refusals since the vendor last confirmed a subscription.
         self.refusals = 0
-        #: What the vendor confirmed that it sends.
-        self.subscribed: tuple[str, ...] = ()
+        #: Whether the vendor was believed: nothing is tried until `rekey` or `reconnect`.
+        self.stopped = False
+        self.subscription = Subscription(symbols)
         #: Data messages received since the session was made.
         self.messages = 0
         self.last_message_at_ns: int | None = None
-        #: When to call `timer`, on the monotonic clock; None while only the vendor can go on.
+        #: When to call `timer`, on the monotonic clock; None while only others can go on.
         self.deadline: float | None = now.monotonic_s
         self._plan = plan
+        self._keys = keys
         self._run_id = run_id
         self._jitter = jitter
+        self._market = market
         self._patience = patience
-        self._wanted = plan.symbols
         self._connections = 0
         self._sequence = 0
         self._authentications = 0
         self._failures = 0
+        self._our_bugs = 0
         self._floor_s = 0.0
         self._healthy_since: float | None = None
         #: Why the last socket that had been open was lost; None before the first.
         self._lost: Reason | None = None
         self._socket = False
+        #: Whether the next connection is due as soon as the socket is gone.
+        self._at_once = False
+        #: Since when the vendor has been saying "connection limit exceeded".
+        self._limited_since: float | None = None
+        self._gaps = list(gaps)
+        #: What the present connection streamed, until it is gone for good.
+        self._streamed: tuple[str, ...] = ()
+        #: Why that connection is given up.
+        self._cause: _Cause | None = None
+        #: Since when the present connection has been mute: the last data, or the subscription.
+        self._quiet_since: Now | None = None
+        self._mute_s = patience.mute_s
+        self._stalled = False
+        self._halted: set[str] = set()
+        self._settled: frozenset[str] | None = None
+
+    @property
+    def subscribed(self) -> tuple[str, ...]:
+        """What the vendor confirmed that it sends, on the present connection."""
+        return self.subscription.held
 
     @property
     def session_id(self) -> str:
@@ -316,9 +401,41 @@ class Session:
             self._follow(Signal.DUE)
             self._begin_connection()
             return [Open()]
+        if self.state is State.CONNECTED and not self.subscription.waiting:
+            return self._listen(now)
         awaited = "subscription" if self.authenticated else "authentication"
         detail = f"no answer to our {awaited} within {self._patience.answer_s:g} s"
         return self._fail(Signal.FAILED, _Cause("timeout", None, detail), now)
+
+    def follow(self, symbols: tuple[str, ...], now: Now) -> list[Output]:
+        """Subscribe to other symbols, most important first, without a reconnection."""
+        if symbols == self.subscription.wanted:
+            return []
+        outputs = self._tell(self.subscription.follow(symbols), "", now)
+        return [*outputs, *self._converse(now)]
+
+    def rekey(self, keys: Keys, now: Now) -> list[Output]:
+        """Use other keys from now on: leave in good order, then connect with them."""
+        if keys == self._keys:
+            return []
+        self._keys = keys
+        return self.reconnect("new keys", now)
+
+    def reconnect(self, detail: str, now: Now) -> list[Output]:
+        """Leave in good order, and connect again at once, whatever was refused before."""
+        self.refusals = self._failures = self._our_bugs = 0
+        self._limited_since = None
+        outputs = self._tell(self.subscription.forgive(), "", now)
+        if self.state in (State.DISCONNECTED, State.ERROR):
+            self.stopped = False
+            self._at_once = self._socket
+            if not self._socket:
+                self.deadline = now.monotonic_s
+            return outputs
+        cause = _Cause("asked", None, detail[:DETAIL_LENGTH])
+        outputs += self._fail(Signal.RECALLED, cause, now)
+        self._at_once = self._socket
+        return outputs
 
     def connected(self, now: Now) -> list[Output]:
         """Say that the socket is open."""
@@ -335,7 +452,14 @@ class Session:
             outputs = self._lose(closure, now)
         self._follow(Signal.DROPPED)
         self._socket = False
-        self.deadline = now.monotonic_s + self._delay()
+        outputs += self._open_gap(now)
+        cause, self._cause = self._cause, None
+        if not self._at_once and max(self.refusals, self._our_bugs) >= REFUSALS_BELIEVED:
+            self.stopped = True
+            code, detail = (cause.number, cause.detail) if cause else (None, "")
+            return [*outputs, Stopped(**self._stamp(now), code=code, detail=detail)]
+        self.deadline = now.monotonic_s + (0.0 if self._at_once else self._delay())
+        self._at_once = False
         return outputs
 
     def frame(self, data: bytes, now: Now) -> list[Output]:
@@ -353,10 +477,13 @@ class Session:
                 continue
             if kind not in wire.DATA_KINDS:
                 odd[kind] = odd.get(kind, 0) + 1
+            elif kind == wire.STATUS:
+                self._note_halt(message)
             ticks.append(self._tick(message, now.wall_ns))
         if ticks:
             self.messages += len(ticks)
             self.last_message_at_ns = now.wall_ns
+            outputs += self._hear(now)
         received = Received(ticks, counts)
         return [received, *outputs, *(_oddity(kind, count) for kind, count in odd.items())]
 
@@ -425,18 +552,28 @@ class Session:
 
     def _authenticate(self) -> Send:
         self._authentications += 1
-        plan = self._plan
-        return Send(wire.authentication(plan.key, plan.secret, plan.encoding))
+        keys = self._keys
+        return Send(wire.authentication(keys.key_id, keys.secret, self._plan.encoding))
 
     def _accept(self, now: Now) -> Sequence[Output]:
         if not self._follow(Signal.ACCEPTED):
             return ()
         self.authenticated = True
-        return [Authenticated(**self._stamp(now)), self._subscribe(now)]
+        self.subscription.begin()
+        return [Authenticated(**self._stamp(now)), *self._converse(now)]
 
-    def _subscribe(self, now: Now) -> Send:
+    def _converse(self, now: Now) -> list[Output]:
+        """Make the next request; where there is none to make, end the gaps and listen."""
+        if self.state is not State.CONNECTED or self.subscription.waiting:
+            return []
+        if self.subscription.impossible:
+            number = wire.INVALID_SYNTAX
+            return self._admit(_cause(CODES[number], EVERY_SYMBOL, number), now)
+        request = self.subscription.ask()
+        if request is None:
+            return [*self._settle(), *self._end_gaps(now), *self._listen(now)]
         self.deadline = now.monotonic_s + self._patience.answer_s
-        return Send(wire.subscription(self._wanted, self._plan.encoding))
+        return [Send(wire.request(request.action, request.symbols, self._plan.encoding))]
 
     def _confirm(self, message: Message, now: Now) -> Sequence[Output]:
         if self.state is not State.CONNECTED:
@@ -446,12 +583,101 @@ class Session:
         except ValueError as error:
             return [Problem("parse", str(error))]
         self._follow(Signal.CONFIRMED)
-        self.deadline = None
-        self.refusals = 0
-        self.subscribed = symbols
+        self.refusals = self._our_bugs = 0
+        self._limited_since = None
+        self.subscription.confirmed(symbols)
         if self._healthy_since is None:
             self._healthy_since = now.monotonic_s
-        return [Subscribed(**self._stamp(now), symbols=list(symbols))]
+            self._quiet_since = now
+        self._streamed = symbols
+        return [Subscribed(**self._stamp(now), symbols=list(symbols)), *self._converse(now)]
+
+    def _settle(self) -> list[Output]:
+        """Take note of the whole subscription, and of what it differs in from the last one."""
+        before, self._settled = self._settled, frozenset(self.subscription.held)
+        if before is None or before == self._settled:
+            return []
+        return [Resubscribed(len(self._settled - before), len(before - self._settled))]
+
+    def _tell(self, changes: Sequence[Change], detail: str, now: Now) -> list[Output]:
+        """Return what becomes of symbols as events."""
+        stamp = self._stamp(now)
+        return [
+            SymbolsRestored(**stamp, reason=change.reason, symbols=list(change.symbols))
+            if change.restored
+            else SymbolsImpaired(
+                **stamp, reason=change.reason, symbols=list(change.symbols), detail=detail
+            )
+            for change in changes
+        ]
+
+    def _listen(self, now: Now) -> list[Output]:
+        """See whether the connection is mute, and when to look again."""
+        quiet_since = self._quiet_since or now
+        elapsed_s = now.monotonic_s - quiet_since.monotonic_s
+        market_s = self._market.open_ns(quiet_since.wall_ns, now.wall_ns) / NS
+        # by both clocks: the wall's may step, and market time stands still at night
+        silent_s = min(elapsed_s, market_s)
+        expected = set(self.subscription.held) - self._halted
+        if silent_s < self._mute_s or not expected:
+            self.deadline = now.monotonic_s + max(SILENCE_LOOK_S, self._mute_s - silent_s)
+            return []
+        self._stalled = True
+        stalled = Stalled(**self._stamp(now), symbols=[], since_ns=quiet_since.wall_ns)
+        cause = _Cause("stalled", None, f"mute for {silent_s:.1f} s while the market is open")
+        self._mute_s = min(2 * self._mute_s, self._patience.mute_cap_s)
+        return [stalled, *self._fail(Signal.FAILED, cause, now)]
+
+    def _hear(self, now: Now) -> list[Output]:
+        """Take note that data came."""
+        self._quiet_since = now
+        if not self._stalled:
+            return []
+        self._stalled = False
+        self._mute_s = self._patience.mute_s
+        return [Resumed(**self._stamp(now), symbols=[])]
+
+    def _note_halt(self, message: Message) -> None:
+        if wire.is_halt(message):
+            self._halted.add(message.symbol)
+        else:
+            self._halted.discard(message.symbol)
+
+    def _open_gap(self, now: Now) -> list[Output]:
+        """Say from when on ticks are missed, where the connection that is gone had streamed."""
+        streamed, self._streamed = self._streamed, ()
+        quiet_since, self._quiet_since = self._quiet_since, None
+        if not streamed or self._cause is None or self._gaps:
+            return []  # nothing was to come on it, or a gap is open already
+        reason = self._cause.reason
+        opened = GapOpened(
+            source=SOURCE,
+            feed=self._plan.feed,
+            gap_id=self.session_id,
+            at_ns=now.wall_ns,
+            cause=reason if reason in ("stalled", "asked") else "disconnected",
+            symbols=list(streamed),
+            since_ns=(quiet_since or now).wall_ns,
+        )
+        self._gaps.append(opened)
+        return [opened]
+
+    def _end_gaps(self, now: Now) -> list[Output]:
+        gaps, self._gaps = self._gaps, []
+        return [
+            GapEnded(
+                source=gap.source,
+                feed=gap.feed,
+                gap_id=gap.gap_id,
+                at_ns=now.wall_ns,
+                cause=gap.cause,
+                symbols=gap.symbols,
+                since_ns=gap.since_ns,
+                until_ns=now.wall_ns,
+                shed={},
+            )
+            for gap in gaps
+        ]
 
     def _error(self, message: Message, now: Now) -> Sequence[Output]:
         number = message.code
@@ -462,30 +688,53 @@ class Session:
                 return ()
             case Verdict.REPEAT if number is not None:
                 return self._repeat(REPEATS[number], cause, now)
+        if number == wire.CONNECTION_LIMIT_EXCEEDED and self._haunted_too_long(now):
+            floor_s = self._patience.retry_cap_s
+            cause = replace(cause, detail=IN_USE_ELSEWHERE, floor_s=floor_s)
+            return self._fail(Signal.REFUSED, cause, now)
         return self._fail(SIGNALS[code.verdict], cause, now)
+
+    def _haunted_too_long(self, now: Now) -> bool:
+        """Say whether "connection limit exceeded" can no longer be our own ghost."""
+        if self._limited_since is None:
+            self._limited_since = now.monotonic_s
+        return now.monotonic_s - self._limited_since >= self._patience.ghost_s
 
     def _repeat(self, signal: Signal, cause: _Cause, now: Now) -> Sequence[Output]:
         """Send again, on the same connection, what the vendor objected to; within bounds."""
-        if signal not in TRANSITIONS[self.state]:
-            return ()
-        fewer = self._wanted[: len(self._wanted) * TRIM_PERCENT // 100]
-        if signal is Signal.CHALLENGED and self._authentications < AUTHENTICATIONS:
-            self._follow(signal)
-            self.authenticated = False
-            self.deadline = now.monotonic_s + self._patience.answer_s
-            return [Problem("authentication", cause.detail, cause.number), self._authenticate()]
-        if signal is Signal.LIMITED and fewer:
-            self._follow(signal)
-            self._wanted = fewer
-            return [Problem("connection", cause.detail, cause.number), self._subscribe(now)]
+        if signal is Signal.CHALLENGED:
+            if signal not in TRANSITIONS[self.state]:
+                return ()
+            if self._authentications < AUTHENTICATIONS:
+                self._follow(signal)
+                self.authenticated = False
+                self.deadline = now.monotonic_s + self._patience.answer_s
+                problem = Problem("authentication", cause.detail, cause.number)
+                return [problem, self._authenticate()]
+        if signal is Signal.OBJECTED and self.subscription.waiting and self._follow(signal):
+            self._failures = 0  # each objection brings us nearer to the culprit
+            limit = cause.number == wire.SYMBOL_LIMIT_EXCEEDED
+            changes = self.subscription.refused("limit" if limit else "malformed")
+            problem = Problem("connection", cause.detail, cause.number)
+            return [problem, *self._tell(changes, cause.detail, now), *self._converse(now)]
+        if cause.number == wire.INVALID_SYNTAX:
+            return self._admit(cause, now)
         return self._fail(Signal.FAILED, cause, now)
+
+    def _admit(self, cause: _Cause, now: Now) -> list[Output]:
+        """Give up over something that we say wrongly, and that is not a symbol."""
+        code = replace(cause.code, verdict=Verdict.OUR_BUG)
+        return self._fail(Signal.REFUSED, replace(cause, code=code), now)
 
     def _lose(self, closure: Closure, now: Now) -> list[Output]:
         """Take note of a socket that went by itself, or of a handshake that was refused."""
         cause = _Cause(closure.reason, closure.code, closure.detail)
         refusing = self.state is State.CONNECTING and closure.code is not None
         if refusing and (code := HANDSHAKE_STATUSES.get(closure.code or 0)):
-            cause = _cause(code, closure.detail, closure.code, otherwise=closure.reason)
+            cause = replace(
+                _cause(code, closure.detail, closure.code, otherwise=closure.reason),
+                floor_s=min(closure.retry_after_s, RETRY_AFTER_CAP_S),
+            )
             if code.verdict is Verdict.TERMINAL:
                 self._follow(Signal.REFUSED)
         return self._down(cause, now)
@@ -501,6 +750,7 @@ class Session:
         disconnected = Disconnected(
             **self._stamp(now), reason=cause.reason, code=cause.number, detail=cause.detail
         )
+        self._cause = cause
         verdict = cause.code.verdict
         if (
             self._healthy_since is not None
@@ -510,9 +760,9 @@ class Session:
         self._failures += 1
         if verdict is Verdict.TERMINAL:
             self.refusals += 1
-        refused = verdict is Verdict.OUR_BUG or self.refusals >= REFUSALS_BELIEVED
-        refused_floor_s = self._patience.refused_floor_s if refused else 0.0
-        self._floor_s = max(cause.code.floor_s, refused_floor_s)
+        if verdict is Verdict.OUR_BUG:
+            self._our_bugs += 1
+        self._floor_s = max(cause.code.floor_s, cause.floor_s)
         if self._socket:
             self._lost = cause.reason
         self._forget_connection()
@@ -520,7 +770,7 @@ class Session:
 
     def _forget_connection(self) -> None:
         self.authenticated = False
-        self.subscribed = ()
+        self.subscription.begin()
         self.deadline = None
         self._healthy_since = None
 

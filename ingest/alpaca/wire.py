@@ -37,6 +37,12 @@ DATA_KINDS: Mapping[str, Meter] = {
     "l": "control",  # limit up, limit down
     "i": "control",  # order imbalance
 }
+#: A symbol's trading status.
+STATUS = "s"
+#: The status codes of a halt, by the vendor's tables for the two plans that report them: of tapes A
+#: and B (2 trading halt, A and B quotation halts), of tapes C and O (H trading halt, P volatility
+#: trading pause).
+HALTS = frozenset({"2", "A", "B", "H", "P"})
 CONTROL_KINDS = frozenset({"success", "error", "subscription"})
 
 #: What we ask for. Corrections and cancels come unasked with the trades.
@@ -83,11 +89,13 @@ GHOST_FLOOR_S = 10.0
 #: After HTTP 429 at the handshake: we reconnected too fast.
 TOO_FAST_FLOOR_S = 60.0
 
+INVALID_SYNTAX = 400
 NOT_AUTHENTICATED = 401
 SYMBOL_LIMIT_EXCEEDED = 405
+CONNECTION_LIMIT_EXCEEDED = 406
 
 CODES: Mapping[int, Code] = {
-    400: Code("invalid syntax", Verdict.OUR_BUG, "one of the symbols may be malformed"),
+    400: Code("invalid syntax", Verdict.REPEAT, "one of the symbols may be malformed"),
     401: Code("not authenticated", Verdict.REPEAT, reason="auth"),
     402: Code(
         "auth failed",
@@ -101,7 +109,7 @@ CODES: Mapping[int, Code] = {
     406: Code(
         "connection limit exceeded",
         Verdict.RETRY,
-        "a lost connection is counted for up to 90 s; after that, these keys are in use elsewhere",
+        "a lost connection is counted for up to 90 s",
         floor_s=GHOST_FLOOR_S,
     ),
     407: Code("slow client", Verdict.RETRY),
@@ -159,6 +167,10 @@ class _Head(msgspec.Struct, frozen=True):
     code: Annotated[int, msgspec.Meta(ge=0, le=99_999)] | None = None
 
 
+class _Status(msgspec.Struct, frozen=True):
+    status_code: str = msgspec.field(name="sc")
+
+
 class _Subscription(msgspec.Struct, frozen=True):
     trades: list[str] = []
     quotes: list[str] = []
@@ -170,6 +182,7 @@ class _Codec:
     frame: Callable[[bytes], list[msgspec.Raw]]
     head: Callable[[bytes], _Head]
     subscription: Callable[[bytes], _Subscription]
+    status: Callable[[bytes], _Status]
     encode: Callable[[object], bytes]
 
 
@@ -178,12 +191,14 @@ _CODECS: Mapping[Encoding, _Codec] = {
         msgspec.json.Decoder(list[msgspec.Raw]).decode,
         msgspec.json.Decoder(_Head).decode,
         msgspec.json.Decoder(_Subscription).decode,
+        msgspec.json.Decoder(_Status).decode,
         msgspec.json.encode,
     ),
     "msgpack": _Codec(
         msgspec.msgpack.Decoder(list[msgspec.Raw]).decode,
         msgspec.msgpack.Decoder(_Head).decode,
         msgspec.msgpack.Decoder(_Subscription).decode,
+        msgspec.msgpack.Decoder(_Status).decode,
         msgspec.msgpack.encode,
     ),
 }
@@ -243,6 +258,18 @@ def authentication(key: str, secret: str, encoding: Encoding) -> bytes:
     return _CODECS[encoding].encode({"action": "auth", "key": key, "secret": secret})
 
 
-def subscription(symbols: Sequence[str], encoding: Encoding) -> bytes:
-    """Return the message that subscribes `symbols` on all of `CHANNELS`."""
-    return _CODECS[encoding].encode({"action": "subscribe", **dict.fromkeys(CHANNELS, symbols)})
+def request(
+    action: Literal["subscribe", "unsubscribe"], symbols: Sequence[str], encoding: Encoding
+) -> bytes:
+    """Return the message that subscribes `symbols` on all of `CHANNELS`, or gives them back."""
+    return _CODECS[encoding].encode({"action": action, **dict.fromkeys(CHANNELS, symbols)})
+
+
+def is_halt(message: Message) -> bool:
+    """Return whether a status message says that trading in its symbol is halted."""
+    if message.encoding == "bytes":
+        return False
+    try:
+        return _CODECS[message.encoding].status(message.data).status_code in HALTS
+    except _UNDECODABLE:
+        return False

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from infra.telemetry import Meters
@@ -20,21 +23,35 @@ from ingest.alpaca.session import (
     Problem,
     Received,
     Reconnected,
+    Resubscribed,
     Send,
     Session,
     State,
 )
 from ingest.alpaca.wire import CONTENT_TYPES, Encoding
 from ingest.clock import Now, every, read_clock
-from ingest.events import Disconnected, SourceStatus
+from ingest.events import (
+    Disconnected,
+    GapClosed,
+    GapEnded,
+    GapEvent,
+    GapOpened,
+    SourceStatus,
+)
+from ingest.keys import Keys
 from ingest.publish import Publisher
-from ingest.status import report
+from ingest.status import report, report_gap
 
 #: A session's states, as the metric spells them.
 STATE_LABELS: Mapping[State, str] = {state: state.value.capitalize() for state in State}
 
 #: What a disconnection counts as, by its reason; a close in good order is no error.
-ERROR_KINDS = {"auth": "authentication", "timeout": "connection", "error": "connection"}
+ERROR_KINDS = {
+    "auth": "authentication",
+    "timeout": "connection",
+    "error": "connection",
+    "stalled": "connection",
+}
 
 #: The largest frame taken. The vendor's carry some hundred messages, of some 200 bytes each.
 MAX_FRAME_BYTES = 4 * 1024 * 1024
@@ -70,6 +87,8 @@ class Timings:
 
 _encoder = msgspec.json.Encoder()
 
+T = TypeVar("T")
+
 
 class _NoFrames(logging.LoggerAdapter[logging.Logger]):
     """The library's log without DEBUG, where it writes frames out: one of ours holds the secret."""
@@ -91,6 +110,7 @@ class AlpacaWorker:
         publisher: takes ticks and status events.
         meters: the metrics about `alpaca`.
         timings: how patient it is.
+        enabled: whether to stream at all; a switch for whoever wants Yahoo alone.
         clock: reads the clocks.
 
     """
@@ -104,6 +124,7 @@ class AlpacaWorker:
         publisher: Publisher,
         meters: Meters,
         timings: Timings = Timings(),
+        enabled: bool = True,
         clock: Callable[[], Now] = read_clock,
     ) -> None:
         self._url = url
@@ -112,7 +133,12 @@ class AlpacaWorker:
         self._publisher = publisher
         self._meters = meters
         self._timings = timings
+        self._enabled = enabled
         self._clock = clock
+        #: What was asked of us and not yet of the session.
+        self._asked: deque[Callable[[Now], list[Output]]] = deque()
+        #: The patience of whatever waits now, to be ended when something is asked.
+        self._patience: asyncio.Timeout | None = None
         self._log = structlog.get_logger()
         self._oddities: set[str] = set()
 
@@ -120,12 +146,29 @@ class AlpacaWorker:
         """Stream until `stop` is set."""
         async with asyncio.TaskGroup() as tasks:
             running = [
-                tasks.create_task(self._connections()),
+                *([tasks.create_task(self._connections())] if self._enabled else []),
                 tasks.create_task(every(self._timings.heartbeat_s, self._beat)),
             ]
             await stop.wait()
             for task in running:
                 task.cancel()
+
+    def follow(self, symbols: tuple[str, ...]) -> None:
+        """Subscribe to other symbols from now on, most important first."""
+        self._ask(lambda now: self._session.follow(symbols, now))
+
+    def rekey(self, keys: Keys) -> None:
+        """Use other keys from now on: leave in good order, then connect with them."""
+        self._ask(lambda now: self._session.rekey(keys, now))
+
+    def reconnect(self, detail: str) -> None:
+        """Leave in good order, and connect again at once."""
+        self._ask(lambda now: self._session.reconnect(detail, now))
+
+    def _ask(self, request: Callable[[Now], list[Output]]) -> None:
+        self._asked.append(request)
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(0.0)
 
     def refresh(self) -> None:
         """Bring the gauges up to date; called before every scrape."""
@@ -133,7 +176,9 @@ class AlpacaWorker:
         meters.state("alpaca_connection_status", STATE_LABELS[session.state])
         meters.set("alpaca_authentication_status", float(session.authenticated))
         meters.set("alpaca_consecutive_auth_failures", session.refusals)
+        meters.set("alpaca_streaming_enabled", float(self._enabled))
         meters.set("alpaca_subscribed_symbols", len(session.subscribed))
+        meters.set("alpaca_quarantined_symbols", len(session.subscription.malformed))
         if session.last_message_at_ns is not None:
             meters.set("alpaca_last_message_timestamp_seconds", session.last_message_at_ns / 1e9)
 
@@ -143,17 +188,31 @@ class AlpacaWorker:
     async def _connections(self) -> None:
         """Connect, one connection after the other, for ever."""
         while True:
-            await self._until(self._session.deadline)
-            for output in self._session.timer(self._clock()):
+            await self._wait(asyncio.Event().wait)
+            for output in self._turn():
                 if isinstance(output, Open):
                     closure = await self._connection()
                     await self._perform(self._session.closed(closure, self._clock()), None)
+                else:
+                    await self._perform([output], None)
 
-    async def _until(self, deadline: float | None) -> None:
-        if deadline is None:
-            message = f"nothing to wait for in state {self._session.state.name}"
-            raise RuntimeError(message)
-        await asyncio.sleep(max(0.0, deadline - self._clock().monotonic_s))
+    async def _wait(self, for_what: Callable[[], Awaitable[T]]) -> T | None:
+        """Return what comes, or None when the session's deadline has, or something is asked."""
+        if self._asked:
+            return None
+        try:
+            async with asyncio.timeout_at(self._session.deadline) as self._patience:
+                return await for_what()
+        except TimeoutError:
+            return None
+        finally:
+            self._patience = None
+
+    def _turn(self) -> list[Output]:
+        """Let the session do what it was asked to, or what is due."""
+        if self._asked:
+            return self._asked.popleft()(self._clock())
+        return self._session.timer(self._clock())
 
     async def _connection(self) -> Closure:
         """Open one socket, stream until it is gone, and say why it is."""
@@ -187,15 +246,14 @@ class AlpacaWorker:
     async def _converse(self, socket: ClientConnection) -> None:
         """Pass frames and time to the session until it says `Close`. Raises ConnectionClosed."""
         session, publisher = self._session, self._publisher
+
+        async def receive() -> bytes:
+            return await socket.recv(decode=False)
+
         going_on = await self._perform(session.connected(self._clock()), socket)
         while going_on:
-            try:
-                async with asyncio.timeout_at(session.deadline):
-                    frame = await socket.recv(decode=False)
-            except TimeoutError:
-                outputs = session.timer(self._clock())
-            else:
-                outputs = session.frame(frame, self._clock())
+            frame = await self._wait(receive)
+            outputs = self._turn() if frame is None else session.frame(frame, self._clock())
             going_on = await self._perform(outputs, socket)
             await publisher.room()
 
@@ -220,16 +278,26 @@ class AlpacaWorker:
                     await self._send(socket, data)
                 case Close():
                     going_on = False
-                case Problem():
-                    self._complain(output)
-                case Reconnected(reason):
-                    self._meters.add("alpaca_reconnection_total", reason=reason)
                 case Open() | Send():
                     message = f"{output} while there is a socket, or none"
                     raise RuntimeError(message)
-                case status:
-                    self._tell(status)
+                case told:
+                    self._note(told)
         return going_on
+
+    def _note(self, told: Problem | Reconnected | Resubscribed | GapEvent | SourceStatus) -> None:
+        match told:
+            case Problem():
+                self._complain(told)
+            case Reconnected(reason):
+                self._meters.add("alpaca_reconnection_total", reason=reason)
+            case Resubscribed(added, removed):
+                for action, count in (("added", added), ("removed", removed)):
+                    self._meters.add("alpaca_subscription_changes_total", count, action=action)
+            case GapOpened() | GapEnded() | GapClosed():
+                self._mark(told)
+            case status:
+                self._tell(status)
 
     def _receive(self, received: Received) -> None:
         put = self._publisher.put
@@ -245,6 +313,11 @@ class AlpacaWorker:
             return
         starts = range(0, len(data), FRAGMENT_BYTES)
         await socket.send((data[start : start + FRAGMENT_BYTES] for start in starts), text=text)
+
+    def _mark(self, gap: GapEvent) -> None:
+        report_gap(gap, self._publisher)
+        if isinstance(gap, GapOpened):
+            self._meters.add("alpaca_gaps_total", cause=gap.cause)
 
     def _tell(self, status: SourceStatus) -> None:
         report(status, self._publisher)
@@ -266,10 +339,17 @@ def refusal(error: OSError | InvalidHandshake) -> Closure:
     """Return why a socket could not be opened."""
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
-        return Closure("error", status, f"HTTP {status} {error.response.reason_phrase}".strip())
+        words = f"HTTP {status} {error.response.reason_phrase}".strip()
+        return Closure("error", status, words, retry_after(error.response.headers))
     if isinstance(error, TimeoutError):
         return Closure("timeout", None, "the handshake took too long")
     return Closure("error", None, f"{type(error).__name__}: {error}")
+
+
+def retry_after(headers: Headers) -> float:
+    """Return the seconds that a refused handshake asks for; 0 where it asks for none."""
+    text = headers.get("Retry-After", "").strip()
+    return float(text) if text.isdecimal() else 0.0
 
 
 def closure(gone: ConnectionClosed) -> Closure:

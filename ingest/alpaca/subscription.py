@@ -1,0 +1,159 @@
+"""What we want the vendor to send, what it sends, and the requests that lead from one to the other.
+
+Pure. One request is under way at a time, because answers carry no number: they come in order. What
+to ask next is derived from what is wanted and what is held, so a list that changes while a request
+is under way needs no special case.
+
+A group of symbols that is refused is halved, in order of priority, until the culprit stands alone:
+
+* "invalid syntax" (400): that symbol is malformed, and goes into quarantine;
+* "symbol limit exceeded" (405): the plan is full, and all that is still missing is beyond it.
+
+The halves are remembered over reconnections, because a vendor may hang up at each refusal.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Impairment = Literal["malformed", "limit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One message to the vendor."""
+
+    action: Literal["subscribe", "unsubscribe"]
+    symbols: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Symbols that can no longer be had (`restored` false), or can again, or are not wanted."""
+
+    reason: Impairment
+    symbols: tuple[str, ...]
+    restored: bool = False
+
+
+class Subscription:
+    """The conversation about one list of symbols, over as many connections as it takes.
+
+    Args:
+        wanted: the symbols, most important first.
+
+    """
+
+    def __init__(self, wanted: tuple[str, ...]) -> None:
+        self.wanted = wanted
+        #: What the vendor confirmed that it sends.
+        self.held: tuple[str, ...] = ()
+        #: What it calls malformed.
+        self.malformed: tuple[str, ...] = ()
+        #: What the plan has no room for.
+        self.beyond: tuple[str, ...] = ()
+        self._asked: Request | None = None
+        self._suspects: list[tuple[str, ...]] = []
+        # Confirmed without being held, or still held after being given back: not asked twice.
+        self._passed_over: set[str] = set()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a request is under way."""
+        return self._asked is not None
+
+    @property
+    def impossible(self) -> bool:
+        """Whether every symbol is called malformed: then it is not the symbols."""
+        return bool(self.wanted) and set(self.wanted) <= set(self.malformed)
+
+    def begin(self) -> None:
+        """Forget what a former connection held; not what it taught us."""
+        self.held = ()
+        self._asked = None
+        self._passed_over = set()
+
+    def forgive(self) -> list[Change]:
+        """Give everything that was refused another chance: there are other keys, or it was asked.
+
+        Returns what is no longer impaired.
+        """
+        changes = self._restore("malformed", self.malformed) + self._restore("limit", self.beyond)
+        self.malformed, self.beyond, self._suspects = (), (), []
+        return changes
+
+    def follow(self, wanted: tuple[str, ...]) -> list[Change]:
+        """Want something else from now on; what was beyond the plan may fit in now."""
+        unwanted = tuple(symbol for symbol in self.malformed if symbol not in wanted)
+        changes = self._restore("malformed", unwanted) + self._restore("limit", self.beyond)
+        self.wanted = wanted
+        self.malformed = tuple(symbol for symbol in self.malformed if symbol in wanted)
+        self.beyond = ()
+        self._passed_over = set()
+        return changes
+
+    def ask(self) -> Request | None:
+        """Return the next request, which is under way from now on; None if there is none to make.
+
+        None as well while another is under way.
+        """
+        if self._asked is None:
+            self._asked = self._next()
+            return self._asked
+        return None
+
+    def confirmed(self, symbols: tuple[str, ...]) -> None:
+        """Take what the vendor says that it sends: always the whole set."""
+        self.held = symbols
+        if self._asked is not None:
+            held = set(symbols)
+            asked = set(self._asked.symbols)
+            subscribing = self._asked.action == "subscribe"
+            self._passed_over |= asked - held if subscribing else asked & held
+            self._asked = None
+
+    def refused(self, reason: Impairment) -> list[Change]:
+        """Take the refusal of the request that is under way; return what is lost by it."""
+        asked, self._asked = self._asked, None
+        if asked is None:
+            return []
+        if asked.action == "unsubscribe":
+            self._passed_over |= set(asked.symbols)
+            return []
+        group = asked.symbols
+        if len(group) > 1:
+            self._halve(group)
+            return []
+        if reason == "malformed":
+            self.malformed += group
+            return [Change("malformed", group)]
+        self._suspects = []
+        lost = self._missing()
+        self.beyond += lost
+        return [Change("limit", lost)]
+
+    def _halve(self, group: tuple[str, ...]) -> None:
+        at = self._suspects.index(group) if group in self._suspects else len(self._suspects)
+        half = (len(group) + 1) // 2
+        self._suspects[at : at + 1] = [group[:half], group[half:]]
+
+    def _missing(self) -> tuple[str, ...]:
+        out = {*self.held, *self.malformed, *self.beyond, *self._passed_over}
+        return tuple(symbol for symbol in self.wanted if symbol not in out)
+
+    def _next(self) -> Request | None:
+        wanted = set(self.wanted)
+        surplus = tuple(s for s in self.held if s not in wanted and s not in self._passed_over)
+        if surplus:
+            return Request("unsubscribe", surplus)
+        missing = set(self._missing())
+        groups = (tuple(s for s in group if s in missing) for group in self._suspects)
+        # a half that is held now was innocent; what is no longer wanted is forgotten
+        self._suspects = [group for group in groups if group]
+        suspected = {symbol for group in self._suspects for symbol in group}
+        clear = tuple(s for s in self.wanted if s in missing and s not in suspected)
+        if clear:
+            return Request("subscribe", clear)
+        return Request("subscribe", self._suspects[0]) if self._suspects else None
+
+    def _restore(self, reason: Impairment, symbols: tuple[str, ...]) -> list[Change]:
+        return [Change(reason, symbols, restored=True)] if symbols else []

@@ -1,0 +1,34 @@
+"""What operators ask of ingest, while it runs: follows `ops.commands` from its end on."""
+
+import contextlib
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from infra.commands import Command, Reconnect
+from infra.kafka.read import follow
+
+_decoder = msgspec.json.Decoder(Command)
+_log = structlog.get_logger()
+
+
+async def obey(bootstrap_servers: str, topic: str, *, reconnect: Callable[[str], None]) -> None:
+    """Carry out commands as they come; for ever.
+
+    Args:
+        bootstrap_servers: `host:port[,host:port...]`.
+        topic: the name of `ops.commands` on the broker.
+        reconnect: told who asked for a reconnection, and why.
+
+    """
+    async with contextlib.aclosing(follow(bootstrap_servers, topic, last=0)) as records:
+        async for record in records:
+            try:
+                command = _decoder.decode(record.value)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                _log.warning("command_unreadable", offset=record.offset, error=str(error))
+                continue
+            _log.info("command", **msgspec.to_builtins(command))
+            if isinstance(command, Reconnect):
+                reconnect(f"{command.who}: {command.why}")

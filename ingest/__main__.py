@@ -7,12 +7,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from infra import market_calendar
 from infra.settings import EX_USAGE, load
 from infra.telemetry import Meters, configure_logging
-from infra.topics import RAW_ALPACA, RAW_YAHOO, SOURCES_STATUS, Topic
+from infra.topics import RAW_ALPACA, RAW_YAHOO, SOURCES_GAPS, SOURCES_STATUS, Topic
 from ingest.alpaca.session import Plan, Session
 from ingest.alpaca.worker import AlpacaWorker
 from ingest.clock import read_clock
+from ingest.keys import Keys
+from ingest.losses import Losses
 from ingest.publish import Publisher
 from ingest.settings import AlpacaSettings, YahooSettings
 from ingest.stage import Stage
@@ -26,16 +29,24 @@ def alpaca() -> int:
     configure_logging("alpaca", settings.log_level)
     meters = Meters("alpaca")
     meters.set("alpaca_symbols_limit", settings.alpaca_symbol_limit)
-    plan = Plan(
-        feed=settings.feed,
-        encoding=settings.alpaca_encoding,
-        symbols=settings.symbols[: settings.alpaca_symbol_limit],
-        key=settings.alpaca_api_key_id.get_secret_value(),
+    plan = Plan(feed=settings.feed, encoding=settings.alpaca_encoding)
+    keys = Keys(
+        key_id=settings.alpaca_api_key_id.get_secret_value(),
         secret=settings.alpaca_api_secret_key.get_secret_value(),
     )
 
+    run_id = _run_id("alpaca")
+
     def build(publisher: Publisher) -> AlpacaWorker:
-        session = Session(plan, run_id=_run_id("alpaca"), now=read_clock(), jitter=random.random)
+        session = Session(
+            plan,
+            symbols=settings.symbols[: settings.alpaca_symbol_limit],
+            keys=keys,
+            run_id=run_id,
+            now=read_clock(),
+            jitter=random.random,
+            market=market_calendar.load(),
+        )
         return AlpacaWorker(
             url=settings.alpaca_stream_url,
             encoding=plan.encoding,
@@ -57,9 +68,11 @@ def alpaca() -> int:
             "alpaca",
             settings=settings,
             meters=meters,
-            topics=(RAW_ALPACA, SOURCES_STATUS),
+            topics=(RAW_ALPACA, SOURCES_STATUS, SOURCES_GAPS),
             build=build,
             delivered=delivered,
+            limit_bytes=settings.publish_buffer_bytes,
+            losses=Losses(source="alpaca", feed=settings.feed, run_id=run_id, meters=meters),
             undelivered=lambda: meters.add("alpaca_errors_total", type="publish"),
         )
         return await stage.run()
@@ -93,6 +106,7 @@ def yahoo() -> int:
                 meters=meters,
                 topics=(RAW_YAHOO, SOURCES_STATUS),
                 build=build,
+                limit_bytes=settings.publish_buffer_bytes,
             )
             return await stage.run()
 

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from infra.settings import StageSettings
+from ingest.shed import LIMIT_BYTES, MEBIBYTE
 from ingest.symbols import DEFAULT_FILE, read
 
 
@@ -18,7 +19,23 @@ def _url(value: str, schemes: tuple[str, ...]) -> SplitResult:
     return url
 
 
-class SymbolSettings(StageSettings):
+class BufferSettings(StageSettings):
+    """What every stage needs to know that publishes what cannot be had again.
+
+    Attributes:
+        publish_buffer_mb: how much may wait in memory while Kafka is away, in MiB.
+
+    """
+
+    publish_buffer_mb: int = Field(default=LIMIT_BYTES // MEBIBYTE, ge=8, le=4096)
+
+    @property
+    def publish_buffer_bytes(self) -> int:
+        """The same in bytes."""
+        return self.publish_buffer_mb * MEBIBYTE
+
+
+class SymbolSettings(BufferSettings):
     """What every stage needs to know that follows symbols.
 
     Attributes:

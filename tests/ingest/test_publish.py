@@ -1,6 +1,7 @@
 """The publisher: one contract, held to a log in memory and to real Kafka."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from infra.kafka.broker import Broker
 from infra.topics import RAW_ALPACA, SOURCES_STATUS, TICK_PARTITIONS, Topic
 from ingest.publish import LINGER_S, DeliveryFailedError, Producer, Publisher
 from ingest.raw import MAX_RAW_BYTES
+from ingest.shed import Kind, ShedBegun, ShedOver
 from tests.ingest.fakes import InMemoryProducer, eventually, publishing
 
 SYMBOLS = ("AAPL", "MSFT", "NVDA", "BRK.B", "")
@@ -73,6 +75,32 @@ class PublishContract:
                 publisher.put(RAW_ALPACA, "AAPL", value, NOW_NS)
             await publisher.drain()
         assert [len(record[2]) for record in await log.read(RAW_ALPACA, 5)] == [len(value)] * 5
+
+    async def test_what_is_kept_of_a_flood_is_in_order(self, log: Log) -> None:
+        """Of more than memory holds at once, all is in the log, in order, or accounted as shed."""
+        changes: list[ShedBegun | ShedOver] = []
+        kinds: tuple[Kind, ...] = ("quote", "trade", "quote", "bar")
+        publisher = Publisher(
+            log.producer, topic_name=log.prefix.__add__, limit_bytes=300_000, shed=changes.append
+        )
+        async with publisher.running():
+            for number in range(10_000):
+                kind = kinds[number % 4]
+                value = f"{number:05d}{kind}".encode()
+                publisher.put(RAW_ALPACA, SYMBOLS[number % 5], value, NOW_NS + number, kind)
+                if number == 1000:
+                    await asyncio.sleep(10 * LINGER_S)  # some of it is handed over
+            await publisher.drain()
+        assert all(publisher.shed[kind] for kind in kinds)
+        records = await log.read(RAW_ALPACA, 10_000 - publisher.shed.total())
+        for symbol in SYMBOLS:
+            mine = [record[2] for record in records if record[1] == symbol.encode()]
+            assert mine == sorted(mine)
+        there = {int(record[2][:5]) for record in records}
+        missing = Counter(kinds[number % 4] for number in range(10_000) if number not in there)
+        assert missing == publisher.shed
+        over = {change.kind: change.count for change in changes if isinstance(change, ShedOver)}
+        assert over == publisher.shed
 
 
 class InMemoryLog:
@@ -156,7 +184,7 @@ async def test_reader_waits_while_too_much_is_on_its_way() -> None:
     publisher = Publisher(producer, linger_s=0, limit_bytes=10_000)
     async with publisher.running():
         await publisher.room()
-        publisher.put(RAW_ALPACA, "AAPL", b"x" * 20_000, NOW_NS)
+        publisher.put(RAW_ALPACA, "AAPL", b"x" * 15_000, NOW_NS)
         waiting = asyncio.create_task(publisher.room())
         done, _ = await asyncio.wait({waiting}, timeout=0.05)
         assert not done

@@ -111,15 +111,20 @@ class Stage(Generic[W]):
         servers = self._settings.kafka_bootstrap_servers
         producer = BatchProducer(servers, client_id=f"twinfeed-{self._name}", patient=True)
         try:
-            await producer.start()
-        except KafkaConnectionError as error:
-            raise no_broker(servers) from error
-        try:
-            for topic in self._topics:
-                await self._find(topic, producer)
+            if not await _before(stop, self._reach(producer)):
+                return 0
             return await self._work(producer, stop)
         finally:
             await _stop_producer(producer)
+
+    async def _reach(self, producer: BatchProducer) -> None:
+        """Connect to Kafka, and find what we write to. Raises CannotStartError."""
+        try:
+            await producer.start()
+        except KafkaConnectionError as error:
+            raise no_broker(self._settings.kafka_bootstrap_servers) from error
+        for topic in self._topics:
+            await self._find(topic, producer)
 
     async def _find(self, topic: Topic, producer: BatchProducer) -> None:
         """Make sure that `topic` is on the broker as declared. Raises CannotStartError."""
@@ -195,6 +200,21 @@ class Stage(Generic[W]):
 
 async def _until(stop: asyncio.Event) -> None:
     await stop.wait()
+
+
+async def _before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do `work` to its end, unless `stop` is set before; say whether it was done."""
+    working, told = asyncio.create_task(work), asyncio.create_task(_until(stop))
+    try:
+        await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+            return True
+        return False
+    finally:
+        for task in (working, told):
+            task.cancel()
+        await asyncio.gather(working, told, return_exceptions=True)
 
 
 async def _first_to_end(

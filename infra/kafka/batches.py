@@ -92,7 +92,7 @@ class BatchProducer:
             producer.client.cluster.add_listener(self._look_for_topics)
         try:
             await producer.start()
-        except KafkaError:
+        except (KafkaError, asyncio.CancelledError):
             await producer.stop()
             raise
         self._producer = producer

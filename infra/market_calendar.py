@@ -147,15 +147,21 @@ class _Always(Calendar):
 ALWAYS_OPEN: Calendar = _Always()
 
 
-@cache
 def load(overrides: Path | None = None) -> Calendar:
     """Return the calendar of the New York Stock Exchange, with an operator's overrides.
+
+    The files are read once a process.
 
     Raises:
         CalendarError: a line of a file is no session; the sentence names it.
         OSError: the file of overrides cannot be read.
 
     """
+    return _load(overrides)
+
+
+@cache
+def _load(overrides: Path | None) -> Calendar:
     days = read_days(SESSIONS_FILE.read_text(encoding="utf-8"))
     if overrides is not None:
         days = {**days, **read_overrides(overrides.read_text(encoding="utf-8"), days)}

@@ -6,6 +6,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from infra.market_settings import MarketSettings
 from infra.settings import StageSettings
 from ingest.shed import LIMIT_BYTES, MEBIBYTE
 from ingest.symbols import DEFAULT_FILE, read
@@ -82,17 +83,19 @@ class AlpacaSettings(SymbolSettings):
         return urlsplit(self.alpaca_stream_url).path.rstrip("/").rpartition("/")[2]
 
 
-class YahooSettings(SymbolSettings):
+class YahooSettings(SymbolSettings, MarketSettings):
     """What the Yahoo worker needs to know.
 
     Attributes:
         yahoo_base_url: where `/v7/finance/spark` and `/v8/finance/chart` are served.
         yahoo_poll_seconds: from the beginning of one poll to that of the next.
+        yahoo_active_poll_seconds: the same while Yahoo is the source that is routed.
 
     """
 
     yahoo_base_url: str = "https://query1.finance.yahoo.com"
     yahoo_poll_seconds: float = Field(default=60.0, ge=1, le=3600)
+    yahoo_active_poll_seconds: float = Field(default=15.0, ge=1, le=3600)
 
     @field_validator("yahoo_base_url")
     @classmethod

@@ -2,10 +2,11 @@
 
 from pydantic import Field
 
+from infra.market_settings import MarketSettings
 from ingest.settings import SymbolSettings
 
 
-class ProcessorSettings(SymbolSettings):
+class ProcessorSettings(SymbolSettings, MarketSettings):
     """Settings of a processor; a tick of a symbol that we do not follow is rejected.
 
     Attributes:

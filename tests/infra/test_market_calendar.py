@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.market_calendar import (
@@ -67,6 +67,7 @@ def test_every_hour_has_its_session(moment: str, state: str) -> None:
     assert load().state(ns(moment)) == state
 
 
+@settings(deadline=None)  # the library takes its time, the first time most of all
 @given(minute=st.integers(0, 9 * 365 * 24 * 60))
 def test_the_library_that_it_was_made_from_agrees(minute: int) -> None:
     """At any minute, open is open for `exchange_calendars` too."""

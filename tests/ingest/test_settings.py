@@ -42,6 +42,7 @@ def test_yahoo_needs_nothing() -> None:
     settings = load(YahooSettings)
     assert settings.yahoo_base_url == "https://query1.finance.yahoo.com"
     assert settings.yahoo_poll_seconds == 60
+    assert settings.yahoo_active_poll_seconds == 15
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,11 @@ def test_broken_list_of_symbols_is_named(
             {"YAHOO_POLL_SECONDS": "0"},
             "YAHOO_POLL_SECONDS: input should be greater than or equal to 1",
         ),
+        (
+            {"YAHOO_ACTIVE_POLL_SECONDS": "3601"},
+            "YAHOO_ACTIVE_POLL_SECONDS: input should be less than or equal to 3600",
+        ),
+        ({"MARKET_HOURS": "XLON"}, "MARKET_HOURS: input should be 'XNYS' or 'always'"),
     ],
 )
 def test_yahoo_mistake_is_one_sentence(

@@ -45,7 +45,7 @@ from enum import StrEnum
 from typing import Literal, Protocol, TypedDict
 
 from ingest.alpaca import wire
-from ingest.alpaca.subscription import Change, Subscription
+from ingest.alpaca.subscription import Change, Impairment, Subscription
 from ingest.alpaca.wire import CODES, HANDSHAKE_STATUSES, UNKNOWN_CODE, Code, Message, Verdict
 from ingest.backoff import backoff
 from ingest.clock import Now
@@ -255,9 +255,17 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Publish these ticks; `counts` says how many messages of each meter were received."""
+    """Publish these ticks.
+
+    Attributes:
+        ticks: the frame's data messages, in order.
+        meters: what each of them is counted as.
+        counts: how many messages of each meter were received, those for us included.
+
+    """
 
     ticks: list[RawTick]
+    meters: list[wire.Meter]
     counts: dict[wire.Meter, int]
 
 
@@ -412,6 +420,9 @@ class Session:
         if symbols == self.subscription.wanted:
             return []
         outputs = self._tell(self.subscription.follow(symbols), "", now)
+        if self.stopped and self._our_bugs:
+            self.stopped, self._our_bugs = False, 0  # it may have been the list
+            self.deadline = now.monotonic_s
         return [*outputs, *self._converse(now)]
 
     def rekey(self, keys: Keys, now: Now) -> list[Output]:
@@ -466,6 +477,7 @@ class Session:
         """Take one frame off the wire. Whatever it holds, this does not raise."""
         outputs: list[Output] = []
         ticks: list[RawTick] = []
+        meters: list[wire.Meter] = []
         counts: dict[wire.Meter, int] = {}
         odd: dict[str, int] = {}
         for message in wire.split(data, self._plan.encoding):
@@ -480,11 +492,12 @@ class Session:
             elif kind == wire.STATUS:
                 self._note_halt(message)
             ticks.append(self._tick(message, now.wall_ns))
+            meters.append(meter)
         if ticks:
             self.messages += len(ticks)
             self.last_message_at_ns = now.wall_ns
             outputs += self._hear(now)
-        received = Received(ticks, counts)
+        received = Received(ticks, meters, counts)
         return [received, *outputs, *(_oddity(kind, count) for kind, count in odd.items())]
 
     def heartbeat(self, now: Now) -> Heartbeat:
@@ -566,10 +579,9 @@ class Session:
         """Make the next request; where there is none to make, end the gaps and listen."""
         if self.state is not State.CONNECTED or self.subscription.waiting:
             return []
-        if self.subscription.impossible:
-            number = wire.INVALID_SYNTAX
-            return self._admit(_cause(CODES[number], EVERY_SYMBOL, number), now)
         request = self.subscription.ask()
+        if request is None and self.subscription.failure:
+            return self._give_up_subscribing(self.subscription.failure, now)
         if request is None:
             return [*self._settle(), *self._end_gaps(now), *self._listen(now)]
         self.deadline = now.monotonic_s + self._patience.answer_s
@@ -591,6 +603,16 @@ class Session:
             self._quiet_since = now
         self._streamed = symbols
         return [Subscribed(**self._stamp(now), symbols=list(symbols)), *self._converse(now)]
+
+    def _give_up_subscribing(self, why: Impairment, now: Now) -> list[Output]:
+        """End a connection on which the vendor would send nothing."""
+        if why == "malformed":
+            number = wire.INVALID_SYNTAX
+            return self._admit(_cause(CODES[number], EVERY_SYMBOL, number), now)
+        number = wire.SYMBOL_LIMIT_EXCEEDED
+        restored = self._tell(self.subscription.retry(), "", now)
+        cause = _cause(CODES[number], "", number)
+        return [*restored, *self._fail(Signal.FAILED, cause, now)]
 
     def _settle(self) -> list[Output]:
         """Take note of the whole subscription, and of what it differs in from the last one."""
@@ -635,6 +657,8 @@ class Session:
             return []
         self._stalled = False
         self._mute_s = self._patience.mute_s
+        if self.state is State.CONNECTED and not self.subscription.waiting:
+            self.deadline = now.monotonic_s + self._mute_s
         return [Resumed(**self._stamp(now), symbols=[])]
 
     def _note_halt(self, message: Message) -> None:

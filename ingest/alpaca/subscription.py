@@ -62,9 +62,11 @@ class Subscription:
         return self._asked is not None
 
     @property
-    def impossible(self) -> bool:
-        """Whether every symbol is called malformed: then it is not the symbols."""
-        return bool(self.wanted) and set(self.wanted) <= set(self.malformed)
+    def failure(self) -> Impairment | None:
+        """Why the vendor sends nothing of what we want, once there is nothing more to ask."""
+        if self.held or not self.wanted:
+            return None
+        return "limit" if self.beyond else "malformed"
 
     def begin(self) -> None:
         """Forget what a former connection held; not what it taught us."""
@@ -72,24 +74,27 @@ class Subscription:
         self._asked = None
         self._passed_over = set()
 
+    def retry(self) -> list[Change]:
+        """Give what did not fit into the plan another chance."""
+        beyond, self.beyond = self.beyond, ()
+        return self._restore("limit", beyond)
+
     def forgive(self) -> list[Change]:
         """Give everything that was refused another chance: there are other keys, or it was asked.
 
         Returns what is no longer impaired.
         """
-        changes = self._restore("malformed", self.malformed) + self._restore("limit", self.beyond)
-        self.malformed, self.beyond, self._suspects = (), (), []
-        return changes
+        malformed, self.malformed = self.malformed, ()
+        self._suspects = []
+        return [*self._restore("malformed", malformed), *self.retry()]
 
     def follow(self, wanted: tuple[str, ...]) -> list[Change]:
         """Want something else from now on; what was beyond the plan may fit in now."""
         unwanted = tuple(symbol for symbol in self.malformed if symbol not in wanted)
-        changes = self._restore("malformed", unwanted) + self._restore("limit", self.beyond)
         self.wanted = wanted
         self.malformed = tuple(symbol for symbol in self.malformed if symbol in wanted)
-        self.beyond = ()
         self._passed_over = set()
-        return changes
+        return [*self._restore("malformed", unwanted), *self.retry()]
 
     def ask(self) -> Request | None:
         """Return the next request, which is under way from now on; None if there is none to make.
@@ -126,6 +131,8 @@ class Subscription:
         if reason == "malformed":
             self.malformed += group
             return [Change("malformed", group)]
+        if self._surplus():
+            return []  # the plan is full of what is no longer wanted: that goes first
         self._suspects = []
         lost = self._missing()
         self.beyond += lost
@@ -140,10 +147,12 @@ class Subscription:
         out = {*self.held, *self.malformed, *self.beyond, *self._passed_over}
         return tuple(symbol for symbol in self.wanted if symbol not in out)
 
+    def _surplus(self) -> tuple[str, ...]:
+        out = {*self.wanted, *self._passed_over}
+        return tuple(symbol for symbol in self.held if symbol not in out)
+
     def _next(self) -> Request | None:
-        wanted = set(self.wanted)
-        surplus = tuple(s for s in self.held if s not in wanted and s not in self._passed_over)
-        if surplus:
+        if surplus := self._surplus():
             return Request("unsubscribe", surplus)
         missing = set(self._missing())
         groups = (tuple(s for s in group if s in missing) for group in self._suspects)

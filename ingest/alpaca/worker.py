@@ -198,10 +198,13 @@ class AlpacaWorker:
 
     async def _wait(self, for_what: Callable[[], Awaitable[T]]) -> T | None:
         """Return what comes, or None when the session's deadline has, or something is asked."""
-        if self._asked:
+        deadline = self._session.deadline
+        # where something has always come already, no timer is ever heard
+        late = deadline is not None and self._clock().monotonic_s >= deadline
+        if self._asked or late:
             return None
         try:
-            async with asyncio.timeout_at(self._session.deadline) as self._patience:
+            async with asyncio.timeout_at(deadline) as self._patience:
                 return await for_what()
         except TimeoutError:
             return None
@@ -245,7 +248,7 @@ class AlpacaWorker:
 
     async def _converse(self, socket: ClientConnection) -> None:
         """Pass frames and time to the session until it says `Close`. Raises ConnectionClosed."""
-        session, publisher = self._session, self._publisher
+        session = self._session
 
         async def receive() -> bytes:
             return await socket.recv(decode=False)
@@ -255,7 +258,6 @@ class AlpacaWorker:
             frame = await self._wait(receive)
             outputs = self._turn() if frame is None else session.frame(frame, self._clock())
             going_on = await self._perform(outputs, socket)
-            await publisher.room()
 
     async def _leave(self, socket: ClientConnection) -> None:
         """Close the socket, and take what the vendor had sent by then."""
@@ -301,8 +303,8 @@ class AlpacaWorker:
 
     def _receive(self, received: Received) -> None:
         put = self._publisher.put
-        for tick in received.ticks:
-            put(RAW_ALPACA, tick.symbol, _encoder.encode(tick), tick.received_at_ns)
+        for tick, kind in zip(received.ticks, received.meters, strict=True):
+            put(RAW_ALPACA, tick.symbol, _encoder.encode(tick), tick.received_at_ns, kind)
         for meter, count in received.counts.items():
             self._meters.add("alpaca_messages_received_total", count, type=meter)
 

@@ -22,10 +22,12 @@ from rich.table import Table
 
 from infra.kafka.admin import delete_topics, ensure_topics
 from infra.kafka.batches import BatchProducer
+from infra.market_calendar import ALWAYS_OPEN
 from infra.topics import RAW_ALPACA
 from ingest.alpaca.session import Plan, Received, Session
 from ingest.alpaca.wire import Encoding
 from ingest.clock import read_clock
+from ingest.keys import Keys
 from ingest.publish import LINGER_S, Publisher
 from ingest.symbols import DEFAULT_FILE, parse
 from tests.benchmarks.own_broker import own_broker
@@ -70,8 +72,15 @@ async def measure(
     """Return ticks a second, microseconds of CPU a tick, and MB a second of vendor bytes."""
     symbols = parse(DEFAULT_FILE.read_text())
     material = frames(symbols, encoding)
-    plan = Plan(feed="iex", encoding=encoding, symbols=symbols, key="", secret="")
-    session = Session(plan, run_id="benchmark", now=read_clock(), jitter=random.random)
+    session = Session(
+        Plan(feed="iex", encoding=encoding),
+        symbols=symbols,
+        keys=Keys(key_id="", secret=""),
+        run_id="benchmark",
+        now=read_clock(),
+        jitter=random.random,
+        market=ALWAYS_OPEN,
+    )
     session.timer(read_clock())
     session.connected(read_clock())
     producer = BatchProducer(servers, client_id="twinfeed-benchmark")

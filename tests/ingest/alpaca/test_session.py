@@ -1,7 +1,7 @@
 """The Alpaca session, driven without socket or clock."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.market_calendar import ALWAYS_OPEN
 from ingest.alpaca.session import (
     AUTHENTICATIONS,
+    IN_USE_ELSEWHERE,
     LOCAL,
     REFUSALS_BELIEVED,
     REPEATS,
@@ -19,6 +21,7 @@ from ingest.alpaca.session import (
     Close,
     Closure,
     LocalProtocolError,
+    Market,
     Open,
     Output,
     Patience,
@@ -26,6 +29,7 @@ from ingest.alpaca.session import (
     Problem,
     Received,
     Reconnected,
+    Resubscribed,
     Send,
     Session,
     Signal,
@@ -37,15 +41,24 @@ from ingest.events import (
     Authenticated,
     Connected,
     Disconnected,
+    GapEnded,
+    GapOpened,
     Heartbeat,
     RawTick,
+    Resumed,
     SourceStatus,
+    Stalled,
+    Stopped,
     Subscribed,
+    SymbolsImpaired,
+    SymbolsRestored,
 )
+from ingest.keys import Keys
 
 PATIENCE = Patience()
 SYMBOLS = ("AAPL", "MSFT", "NVDA", "AMZN")
-PLAN = Plan(feed="iex", encoding="json", symbols=SYMBOLS, key="id", secret="secret")
+PLAN = Plan(feed="iex", encoding="json")
+KEYS = Keys(key_id="id", secret="secret")
 
 WELCOME = {"T": "success", "msg": "connected"}
 ACCEPTED = {"T": "success", "msg": "authenticated"}
@@ -57,9 +70,26 @@ GONE = Closure("error", None, "the connection was cut")
 class Driver:
     """A session, with a clock that its test turns by hand."""
 
-    def __init__(self, plan: Plan = PLAN, jitter: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self,
+        plan: Plan = PLAN,
+        jitter: Callable[[], float] = lambda: 0.0,
+        *,
+        symbols: tuple[str, ...] = SYMBOLS,
+        market: Market = ALWAYS_OPEN,
+        gaps: Sequence[GapOpened] = (),
+    ) -> None:
         self.seconds = 1000.0
-        self.session = Session(plan, run_id="run", now=self.now, jitter=jitter)
+        self.session = Session(
+            plan,
+            symbols=symbols,
+            keys=KEYS,
+            run_id="run",
+            now=self.now,
+            jitter=jitter,
+            market=market,
+            gaps=gaps,
+        )
 
     @property
     def now(self) -> Now:
@@ -170,7 +200,7 @@ def test_handshake_leads_to_data() -> None:
     assert _sent(outputs)[0]["trades"] == list(SYMBOLS)
     assert driver.session.heartbeat(driver.now).state == "connected"
     assert _only(Subscribed, driver.say(CONFIRMED)).symbols == list(SYMBOLS)
-    assert driver.session.deadline is None
+    assert driver.wait() == PATIENCE.mute_s
 
 
 def test_ticks_carry_their_place() -> None:
@@ -194,7 +224,7 @@ def test_ticks_carry_their_place() -> None:
 
 def test_msgpack_session_speaks_msgpack() -> None:
     """With msgpack, what we send is msgpack, and a tick's bytes are kept as base64."""
-    plan = Plan(feed="iex", encoding="msgpack", symbols=SYMBOLS, key="id", secret="secret")
+    plan = Plan(feed="iex", encoding="msgpack")
     driver = Driver(plan)
     driver.open()
     pack = msgspec.msgpack.encode
@@ -267,7 +297,6 @@ def test_silence_in_the_handshake_ends_the_connection(begin: Callable[[Driver], 
 @pytest.mark.parametrize(
     ("number", "state", "reason"),
     [
-        (400, State.ERROR, "error"),
         (402, State.ERROR, "auth"),
         (404, State.DISCONNECTED, "auth"),
         (406, State.DISCONNECTED, "error"),
@@ -299,6 +328,15 @@ def test_code_ends_the_connection(
     assert driver.session.state is state
 
 
+def test_invalid_syntax_before_there_are_symbols_is_our_bug() -> None:
+    """Code 400 in answer to our authentication cannot be a symbol's fault."""
+    driver = Driver()
+    driver.open()
+    driver.say(WELCOME)
+    assert _only(Disconnected, driver.say(_error(400))).code == 400
+    assert driver.session.state is State.ERROR
+
+
 def test_undocumented_code_is_retried() -> None:
     """A code that the documents do not have ends the connection like any failure."""
     driver = Driver()
@@ -315,7 +353,7 @@ def test_already_authenticated_changes_nothing() -> None:
     driver = Driver()
     driver.stream()
     (received,) = driver.say(_error(403))
-    assert received == Received([], {"control": 1})
+    assert received == Received([], [], {"control": 1})
     assert driver.session.state is State.CONNECTED
 
 
@@ -332,25 +370,175 @@ def test_not_authenticated_authenticates_again_within_bounds() -> None:
     assert (_only(Disconnected, outputs).reason, outputs[-1]) == ("auth", Close())
 
 
-def test_symbol_limit_trims_the_least_important() -> None:
-    """Code 405 has fewer symbols subscribed, the first of the list, until it is accepted."""
-    driver = Driver()
-    driver.open()
-    driver.say(WELCOME)
-    driver.say(ACCEPTED)
-    assert _sent(driver.say(_error(405)))[0]["trades"] == ["AAPL", "MSFT", "NVDA"]
-    assert _sent(driver.say(_error(405)))[0]["trades"] == ["AAPL", "MSFT"]
-    driver.say({"T": "subscription", "trades": ["AAPL", "MSFT"]})
-    assert driver.session.subscribed == ("AAPL", "MSFT")
+class Vendor:
+    """Answers subscriptions as the vendor does, with a limit and with symbols that it dislikes.
+
+    Args:
+        limit: how many symbols the plan allows.
+        malformed: what it calls malformed.
+        hangs_up: whether it closes the connection after each refusal.
+
+    """
+
+    def __init__(
+        self, limit: int = 30, malformed: Iterable[str] = (), *, hangs_up: bool = False
+    ) -> None:
+        self.limit = limit
+        self.malformed = set(malformed)
+        self.hangs_up = hangs_up
+        self.held: list[str] = []
+        self.requests = 0
+
+    def answer(self, request: dict[str, Any]) -> dict[str, object]:
+        """Return the answer to one request."""
+        self.requests += 1
+        symbols = request["trades"]
+        if request["action"] == "unsubscribe":
+            self.held = [symbol for symbol in self.held if symbol not in symbols]
+        elif self.malformed & set(symbols):
+            return _error(400)
+        elif len({*self.held, *symbols}) > self.limit:
+            return _error(405)
+        else:
+            self.held += [symbol for symbol in symbols if symbol not in self.held]
+        return {"T": "subscription", "trades": list(self.held)}
+
+    def converse(self, driver: Driver, outputs: list[Output]) -> list[Output]:
+        """Answer what is asked until nothing is; return all that the session answered."""
+        said = list(outputs)
+        while requests := [r for r in _sent(outputs) if r["action"] != "auth"]:
+            (request,) = requests
+            answer = self.answer(request)
+            outputs = driver.say(answer)
+            said += outputs
+            if answer["T"] == "error" and self.hangs_up:
+                said += driver.close()
+                self.held = []
+                said += driver.open()
+                driver.say(WELCOME)
+                outputs = driver.say(ACCEPTED)
+                said += outputs
+        return said
+
+    def serve(self, driver: Driver) -> list[Output]:
+        """Open a connection and answer on it until the session is content."""
+        driver.open()
+        driver.say(WELCOME)
+        return self.converse(driver, driver.say(ACCEPTED))
 
 
-def test_symbol_limit_of_nothing_is_a_failure() -> None:
-    """A vendor that refuses even one symbol is left alone for a while."""
-    driver = Driver(Plan(feed="iex", encoding="json", symbols=("A",), key="", secret=""))
+WISHES = tuple(f"S{number}" for number in range(40))
+
+
+@pytest.mark.parametrize("limit", [1, 7, 29, 30, 39, 40])
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_symbol_limit_is_found_by_halving(limit: int, *, hangs_up: bool) -> None:
+    """Code 405: as many symbols as the plan allows are streamed, the first of the list."""
+    driver, vendor = Driver(symbols=WISHES), Vendor(limit, hangs_up=hangs_up)
+    said = vendor.serve(driver)
+    assert driver.session.subscribed == WISHES[:limit]
+    assert vendor.requests < 2 * 6 * (1 + hangs_up * 6)
+    impaired = [output for output in said if isinstance(output, SymbolsImpaired)]
+    assert [symbol for event in impaired for symbol in event.symbols] == list(WISHES[limit:])
+    assert {event.reason for event in impaired} <= {"limit"}
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+@given(culprits=st.sets(st.sampled_from(WISHES), max_size=5))
+def test_one_bad_symbol_never_kills_the_rest(culprits: set[str], *, hangs_up: bool) -> None:
+    """Code 400: the culprits are found and named, and all the others are streamed."""
+    driver, vendor = Driver(symbols=WISHES), Vendor(40, culprits, hangs_up=hangs_up)
+    said = vendor.serve(driver)
+    assert set(driver.session.subscribed) == set(WISHES) - culprits
+    named = [o.symbols for o in said if isinstance(o, SymbolsImpaired)]
+    assert {symbol for symbols in named for symbol in symbols} == culprits
+    assert all(o.reason == "malformed" for o in said if isinstance(o, SymbolsImpaired))
+    assert set(driver.session.subscription.malformed) == culprits
+    # the next connection does not ask for them again
+    driver.close()
+    asked = vendor.requests
+    vendor.held = []
+    vendor.serve(driver)
+    assert set(driver.session.subscribed) == set(WISHES) - culprits
+    assert vendor.requests - asked == (1 if culprits != set(WISHES) else 0)
+
+
+def test_a_list_of_malformed_symbols_is_our_bug_and_ends_in_a_stop() -> None:
+    """Where every symbol is called malformed, it is not the symbols: five attempts, then a stop."""
+    driver, vendor = Driver(symbols=("A", "B")), Vendor(30, {"A", "B"})
+    for _ in range(REFUSALS_BELIEVED):
+        said = vendor.serve(driver)
+        assert _only(Disconnected, said).code == 400
+        ended = driver.close()
+    assert _only(Stopped, ended).code == 400
+    assert driver.session.deadline is None
+    driver.session.follow(("C",), driver.now)
+    vendor.serve(driver)
+    assert driver.session.subscribed == ("C",)
+
+
+def test_a_plan_without_room_is_a_failure_that_is_retried() -> None:
+    """A vendor that has room for no symbol at all is asked again later."""
+    driver = Driver(symbols=("A",))
+    said = Vendor(0).serve(driver)
+    assert _only(Disconnected, said).code == 405
+    driver.close()
+    driver.seconds += 100
+    Vendor(1).serve(driver)
+    assert driver.session.subscribed == ("A",)
+
+
+def test_another_list_is_followed_without_a_reconnection() -> None:
+    """Only the difference is asked for: first what goes, which makes room, then what comes."""
+    driver, vendor = Driver(), Vendor(4)
+    vendor.serve(driver)
+    outputs = driver.session.follow(("AAPL", "TSLA", "NVDA", "AMZN"), driver.now)
+    assert _sent(outputs)[0] | {"action": "unsubscribe"} == _sent(outputs)[0]
+    assert _sent(outputs)[0]["trades"] == ["MSFT"]
+    said = vendor.converse(driver, outputs)
+    assert vendor.held == ["AAPL", "NVDA", "AMZN", "TSLA"]
+    assert _only(Resubscribed, said) == Resubscribed(added=1, removed=1)
+    assert driver.session.follow(("AAPL", "TSLA", "NVDA", "AMZN"), driver.now) == []
+
+
+_lists = (
+    st.lists(st.sampled_from(WISHES[:12]), unique=True, min_size=1, max_size=12)
+    .map(tuple)
+    .filter(lambda symbols: not {*symbols} <= {*WISHES[:2]})  # that would be our bug, and the end
+)
+
+
+@given(lists=st.lists(_lists, min_size=1, max_size=6), limit=st.integers(1, 12), data=st.data())
+def test_whatever_list_comes_whenever_the_last_one_is_followed(
+    lists: list[tuple[str, ...]], limit: int, data: st.DataObject
+) -> None:
+    """Lists change in the middle of a conversation; in the end the first of the last are held."""
+    driver, vendor = Driver(symbols=WISHES[:3]), Vendor(limit, WISHES[:2])
     driver.open()
     driver.say(WELCOME)
-    driver.say(ACCEPTED)
-    assert _only(Disconnected, driver.say(_error(405))).code == 405
+    pending = driver.say(ACCEPTED)
+    for symbols in lists:
+        for _ in range(data.draw(st.integers(0, 3))):
+            if requests := _sent(pending):
+                pending = driver.say(vendor.answer(requests[0]))
+        pending += driver.session.follow(symbols, driver.now)
+    vendor.converse(driver, pending)
+    sound = [symbol for symbol in lists[-1] if symbol not in vendor.malformed]
+    assert driver.session.state is State.CONNECTED
+    assert set(vendor.held) == set(driver.session.subscribed)
+    assert len(vendor.held) == min(limit, len(sound))
+    assert set(vendor.held) <= set(sound)
+
+
+def test_what_is_no_longer_wanted_leaves_the_quarantine() -> None:
+    """A culprit that goes from the list is reported as restored, and may come back."""
+    driver, vendor = Driver(symbols=("A", "BAD")), Vendor(30, {"BAD"})
+    vendor.serve(driver)
+    outputs = driver.session.follow(("A",), driver.now)
+    assert _only(SymbolsRestored, outputs).symbols == ["BAD"]
+    vendor.malformed = set()
+    vendor.converse(driver, driver.session.follow(("A", "BAD"), driver.now))
+    assert driver.session.subscribed == ("A", "BAD")
 
 
 def test_unreadable_subscription_is_no_confirmation() -> None:
@@ -446,18 +634,104 @@ def test_wait_begins_when_the_socket_is_gone() -> None:
     assert driver.wait() == 1
 
 
-def test_terminal_refusals_stop_the_hammering() -> None:
-    """Wrong keys are tried five times within seconds, and from then on every five minutes."""
+def _refuse(driver: Driver, number: int = 402) -> list[Output]:
+    driver.open()
+    driver.say(WELCOME)
+    return [*driver.say(_error(number)), *driver.close()]
+
+
+@pytest.mark.parametrize("number", [402, 409, 411])
+def test_auth_failure_is_not_retried_for_ever_but_reported(number: int) -> None:
+    """Five refusals within seconds, each reported; then a stop, which is reported as well."""
     driver = Driver()
     waits = []
-    for refusals in range(1, REFUSALS_BELIEVED + 2):
-        driver.open()
-        driver.say(WELCOME)
-        driver.say(_error(402))
+    for refusals in range(1, REFUSALS_BELIEVED + 1):
+        outputs = _refuse(driver, number)
+        assert _only(Disconnected, outputs).reason == "auth"
         assert driver.session.refusals == refusals
-        driver.close()
+        if refusals < REFUSALS_BELIEVED:
+            assert not any(isinstance(output, Stopped) for output in outputs)
+            waits.append(driver.wait())
+    assert waits == [1, 2, 4, 8]
+    assert _only(Stopped, outputs).code == number
+    assert driver.session.deadline is None
+    assert driver.session.heartbeat(driver.now).state == "error"
+    driver.seconds += 1e6
+    assert driver.session.timer(driver.now) == []
+
+
+@pytest.mark.parametrize("how", ["new keys", "a command"])
+def test_a_stop_ends_with_new_keys_or_a_command(how: str) -> None:
+    """Then the next attempt is due at once, and the refusals count from 0."""
+    driver = Driver()
+    for _ in range(REFUSALS_BELIEVED):
+        _refuse(driver)
+    if how == "new keys":
+        assert driver.session.rekey(KEYS, driver.now) == [], "the same keys are no news"
+        assert driver.session.deadline is None
+        driver.session.rekey(Keys(key_id="new", secret="other"), driver.now)
+    else:
+        driver.session.reconnect("ann: the plan was paid", driver.now)
+    assert driver.wait() == 0
+    assert driver.session.timer(driver.now) == [Open()]
+    driver.session.connected(driver.now)
+    key = "new" if how == "new keys" else "id"
+    assert _sent(driver.say(WELCOME))[0]["key"] == key
+    assert driver.session.refusals == 0
+
+
+def test_rotated_keys_stop_one_connection_before_they_start_another() -> None:
+    """The old connection is left in good order, the new one opened at once; the gap is recorded."""
+    driver = Driver()
+    driver.stream()
+    driver.say(TRADE)
+    heard_ns = driver.now.wall_ns
+    driver.seconds += 3
+    outputs = driver.session.rekey(Keys(key_id="new", secret="other"), driver.now)
+    assert _only(Disconnected, outputs).reason == "asked"
+    assert outputs[-1] == Close()
+    assert driver.session.timer(driver.now) == [], "never two connections"
+    (opened,) = driver.close()
+    assert isinstance(opened, GapOpened)
+    assert (opened.cause, opened.since_ns, opened.symbols) == ("asked", heard_ns, list(SYMBOLS))
+    assert driver.wait() == 0
+    assert driver.session.timer(driver.now) == [Open()]
+    assert _only(Reconnected, driver.session.connected(driver.now)).reason == "asked"
+    assert _sent(driver.say(WELCOME))[0] == {"action": "auth", "key": "new", "secret": "other"}
+    driver.say(ACCEPTED)
+    ended = _only(GapEnded, driver.say(CONFIRMED))
+    assert (ended.gap_id, ended.until_ns) == (opened.gap_id, driver.now.wall_ns)
+
+
+def test_reconnects_that_get_406_wait_for_the_ghost_and_then_name_the_other_user() -> None:
+    """Ten seconds apart for two minutes, then once a minute, with the reason; for ever."""
+    driver = Driver()
+    waits, details = [], []
+    for _ in range(18):
+        outputs = _refuse(driver, 406)
+        details.append(_only(Disconnected, outputs).detail)
+        assert not any(isinstance(output, Stopped) for output in outputs)
         waits.append(driver.wait())
-    assert waits == [1, 2, 4, 8, PATIENCE.refused_floor_s, PATIENCE.refused_floor_s]
+    ghosts = [number for number, detail in enumerate(details) if IN_USE_ELSEWHERE not in detail]
+    assert ghosts == list(range(len(ghosts))), "first the ghost, then the other user"
+    assert sum(waits[: len(ghosts)]) >= PATIENCE.ghost_s
+    assert sum(waits[: len(ghosts) - 1]) < PATIENCE.ghost_s
+    assert all(wait >= GHOST_FLOOR_S for wait in waits)
+    assert set(waits[len(ghosts) :]) == {PATIENCE.retry_cap_s}
+    assert driver.session.state is State.ERROR
+    driver.stream()
+    driver.close()
+    assert IN_USE_ELSEWHERE not in _only(Disconnected, _refuse(driver, 406)).detail
+
+
+@pytest.mark.parametrize(("asked_s", "least_s"), [(0.0, 60.0), (5.0, 60.0), (300.0, 300.0)])
+def test_handshake_429_honours_the_longer_floor(asked_s: float, least_s: float) -> None:
+    """At least a minute, and as long as Retry-After says."""
+    driver = Driver()
+    driver.wait()
+    driver.session.timer(driver.now)
+    driver.close(Closure("error", 429, "HTTP 429 Too Many Requests", asked_s))
+    assert driver.wait() == least_s
 
 
 def test_refused_handshake_is_a_refusal_of_the_keys() -> None:
@@ -482,17 +756,6 @@ def test_confirmed_subscription_ends_the_count_of_refusals() -> None:
     assert driver.session.refusals == 0
 
 
-def test_our_bug_is_not_repeated_soon() -> None:
-    """A request that the vendor calls invalid would be again: minutes pass before the next."""
-    driver = Driver()
-    driver.open()
-    driver.say(WELCOME)
-    driver.say(ACCEPTED)
-    driver.say(_error(400))
-    driver.close()
-    assert driver.wait() == PATIENCE.refused_floor_s
-
-
 # the ends of a socket
 
 
@@ -501,8 +764,7 @@ def test_lost_socket_is_reported_with_its_cause(reason: Any) -> None:
     """A socket that goes by itself is one fact, with the cause, its code and its words."""
     driver = Driver()
     driver.stream()
-    (lost,) = driver.close(Closure(reason, 1001, "going away"))
-    assert isinstance(lost, Disconnected)
+    lost = _only(Disconnected, driver.close(Closure(reason, 1001, "going away")))
     assert (lost.reason, lost.code, lost.detail) == (reason, 1001, "going away")
     assert lost.session_id == "run-1"
     driver.open()
@@ -575,10 +837,165 @@ def test_heartbeat_before_anything_happened() -> None:
 
 
 def test_secrets_do_not_show() -> None:
-    """A plan that is printed tells neither the key nor its secret."""
-    plan = Plan(feed="iex", encoding="json", symbols=(), key="PKEY", secret="hush")
-    assert "PKEY" not in repr(plan)
-    assert "hush" not in repr(plan)
+    """Keys that are printed tell neither the id nor the secret."""
+    keys = Keys(key_id="PKEY", secret="hush")
+    assert "PKEY" not in repr(keys)
+    assert "hush" not in repr(keys)
+
+
+# silence
+
+
+class Night:
+    """A market that is open for so many ns from some moment on."""
+
+    def __init__(self, opens_ns: int, for_ns: int) -> None:
+        self.opens_ns, self.closes_ns = opens_ns, opens_ns + for_ns
+
+    def open_ns(self, since_ns: int, until_ns: int) -> int:
+        """Return how much of the time between is open."""
+        return max(0, min(until_ns, self.closes_ns) - max(since_ns, self.opens_ns))
+
+
+def _until_something(driver: Driver, seconds: float) -> list[Output]:
+    """Let the clock go from deadline to deadline until the session speaks, or time is over."""
+    end = driver.seconds + seconds
+    while driver.session.deadline is not None and driver.session.deadline <= end:
+        driver.wait()
+        if outputs := driver.session.timer(driver.now):
+            return outputs
+    driver.seconds = end
+    return []
+
+
+def test_connected_but_mute_for_hours_is_noticed_after_half_a_minute() -> None:
+    """A mute socket is told apart from a network failure, given up, and its gap recorded."""
+    driver = Driver()
+    driver.stream()
+    driver.say(TRADE)
+    heard = driver.now
+    outputs = _until_something(driver, 3600)
+    assert driver.seconds - heard.monotonic_s == PATIENCE.mute_s
+    assert _only(Stalled, outputs).since_ns == heard.wall_ns
+    assert _only(Disconnected, outputs).reason == "stalled"
+    assert outputs[-1] == Close()
+    gap = _only(GapOpened, driver.close())
+    assert (gap.cause, gap.since_ns) == ("stalled", heard.wall_ns)
+    driver.stream()
+    assert _only(Resumed, driver.say(TRADE)).symbols == []
+    assert not any(isinstance(output, Resumed) for output in driver.say(TRADE))
+
+
+def test_the_watchdog_does_not_fire_all_night() -> None:
+    """Twelve hours of silence in a closed market are no stall; half a minute of it open are."""
+    driver = Driver()
+    night_s = 12 * 3600
+    market = Night(driver.now.wall_ns + int(night_s * 1e9), 3600 * 10**9)
+    driver = Driver(market=market)
+    driver.stream()
+    assert _until_something(driver, night_s + PATIENCE.mute_s - 1) == []
+    assert any(isinstance(output, Stalled) for output in _until_something(driver, 3))
+
+
+def test_a_quiet_market_costs_a_few_reconnections_and_no_loop() -> None:
+    """Each connection that is mute as well is given twice the patience, up to ten minutes."""
+    driver = Driver()
+    for stalls in range(8):
+        driver.stream()
+        connected = driver.seconds
+        assert any(isinstance(output, Stalled) for output in _until_something(driver, 3600))
+        waited = driver.seconds - connected
+        assert waited == min(PATIENCE.mute_s * 2**stalls, PATIENCE.mute_cap_s)
+        driver.close()
+    driver.stream()
+    driver.say(TRADE)
+    assert _until_something(driver, PATIENCE.mute_s + 0.1) != []
+
+
+@pytest.mark.parametrize("code", ["2", "H", "P"])
+def test_halted_symbols_are_not_expected_to_speak(code: str) -> None:
+    """While all that is subscribed is halted there is no stall; after one resumes there is."""
+    driver = Driver(symbols=("AAPL", "MSFT"))
+    Vendor().serve(driver)
+    for symbol in ("AAPL", "MSFT"):
+        driver.say({"T": "s", "S": symbol, "sc": code})
+    assert _until_something(driver, 3600) == []
+    driver.say({"T": "s", "S": "AAPL", "sc": "T"})
+    assert any(isinstance(output, Stalled) for output in _until_something(driver, 3600))
+
+
+def test_a_wall_clock_that_steps_is_no_silence() -> None:
+    """Silence is measured by both clocks: an hour's step forward is not an hour of silence."""
+    driver = Driver()
+    driver.stream()
+    driver.say(TRADE)
+    stepped = Now(driver.now.wall_ns + 3600 * 10**9, driver.now.monotonic_s + PATIENCE.mute_s - 1)
+    driver.seconds += PATIENCE.mute_s - 1
+    driver.session.deadline = driver.seconds
+    assert driver.session.timer(stepped) == []
+
+
+# gaps
+
+
+def test_one_gap_lasts_over_failed_attempts() -> None:
+    """From the last data to the next whole subscription there is one gap, however many attempts."""
+    driver = Driver()
+    driver.stream()
+    driver.say(TRADE)
+    heard_ns = driver.now.wall_ns
+    driver.seconds += 5
+    opened = _only(GapOpened, driver.close())
+    assert (opened.cause, opened.since_ns) == ("disconnected", heard_ns)
+    for _ in range(3):
+        assert not any(isinstance(output, GapOpened) for output in _refuse(driver, 500))
+    driver.open()
+    driver.say(WELCOME)
+    driver.say(ACCEPTED)
+    ended = _only(GapEnded, driver.say(CONFIRMED))
+    assert (ended.gap_id, ended.since_ns) == (opened.gap_id, heard_ns)
+    assert ended.until_ns == driver.now.wall_ns
+    assert ended.shed == {}
+
+
+def test_data_that_comes_while_we_leave_is_not_missing() -> None:
+    """What arrives between our farewell and the end of the socket moves the gap's beginning."""
+    driver = Driver()
+    driver.stream()
+    driver.session.reconnect("ann: to see", driver.now)
+    driver.seconds += 1
+    driver.say(TRADE)
+    heard_ns = driver.now.wall_ns
+    driver.seconds += 1
+    assert _only(GapOpened, driver.close()).since_ns == heard_ns
+
+
+def test_a_connection_that_never_streamed_leaves_no_gap() -> None:
+    """Nothing was to come on it, so nothing is missing that was not missing before."""
+    driver = Driver()
+    assert not any(isinstance(output, GapOpened) for output in _refuse(driver, 500))
+
+
+def test_a_gap_of_a_former_process_ends_with_the_first_subscription() -> None:
+    """It was opened by whoever took over; who streams again ends it."""
+    gap = GapOpened(
+        source="alpaca",
+        feed="iex",
+        gap_id="before-1/restarted",
+        at_ns=7,
+        cause="restarted",
+        symbols=["AAPL"],
+        since_ns=5,
+    )
+    driver = Driver(gaps=[gap])
+    driver.open()
+    driver.say(WELCOME)
+    driver.say(ACCEPTED)
+    ended = _only(GapEnded, driver.say(CONFIRMED))
+    assert (ended.gap_id, ended.since_ns, ended.symbols) == (gap.gap_id, 5, ["AAPL"])
+    driver.say(TRADE)
+    driver.close()
+    driver.stream()
 
 
 # laws
@@ -593,6 +1010,7 @@ _events = st.one_of(
     st.lists(_messages, max_size=4).map(lambda messages: json.dumps(messages).encode()),
     st.binary(max_size=20),
     st.sampled_from(["wait", "close", "close 429", "close 401", "heartbeat"]),
+    st.sampled_from(["follow AAPL TSLA", "follow MSFT", "rekey one", "rekey two", "reconnect"]),
 )
 
 
@@ -602,6 +1020,8 @@ class Ledger:
     def __init__(self) -> None:
         self.socket = False
         self.sequences: dict[str, int] = {}
+        self.gaps: set[str] = set()
+        self.open_gaps: set[str] = set()
 
     def check(self, outputs: Iterable[Output]) -> None:
         """Take note of `outputs`, and fail where they break a law."""
@@ -616,9 +1036,18 @@ class Ledger:
                     for tick in ticks:
                         assert tick.session_seq == self.sequences.get(tick.session_id, 0) + 1
                         self.sequences[tick.session_id] = tick.session_seq
-                case Problem() | Reconnected():
+                case Problem() | Reconnected() | Resubscribed():
                     pass
+                case GapOpened(gap_id=gap_id):
+                    assert gap_id not in self.gaps, "a gap opened twice"
+                    assert not self.open_gaps, "two gaps of the same symbols at once"
+                    self.gaps.add(gap_id)
+                    self.open_gaps.add(gap_id)
+                case GapEnded(gap_id=gap_id, since_ns=since_ns, until_ns=until_ns):
+                    self.open_gaps.remove(gap_id)
+                    assert since_ns <= until_ns
                 case status:
+                    assert b"secret" not in msgspec.json.encode(status)
                     msgspec.json.decode(msgspec.json.encode(status), type=SourceStatus)
 
 
@@ -635,6 +1064,12 @@ def test_no_vendor_breaks_the_session(events: list[bytes | str], luck: float) ->
                 outputs = driver.session.frame(event, driver.now)
             case "heartbeat":
                 outputs = [driver.session.heartbeat(driver.now)]
+            case str() if event.startswith("follow"):
+                outputs = driver.session.follow(tuple(event.split()[1:]), driver.now)
+            case str() if event.startswith("rekey"):
+                outputs = driver.session.rekey(Keys(key_id=event, secret="secret"), driver.now)
+            case "reconnect":
+                outputs = driver.session.reconnect("ann: to see", driver.now)
             case "wait" if driver.session.deadline is not None:
                 driver.wait()
                 outputs = driver.session.timer(driver.now)
@@ -647,7 +1082,7 @@ def test_no_vendor_breaks_the_session(events: list[bytes | str], luck: float) ->
         if Open() in outputs and luck < 0.9:
             ledger.check(driver.session.connected(driver.now))
             opened = True
-        # either the vendor or the clock can always bring the session on
-        waits_for_vendor = opened and driver.session.state is State.CONNECTED
+        # the clock can always bring the session on, but where the worker or an operator must
         waits_for_worker = closing or (ledger.socket and not opened)
-        assert driver.session.deadline is not None or waits_for_vendor or waits_for_worker
+        waits = waits_for_worker or driver.session.stopped
+        assert waits == (driver.session.deadline is None)

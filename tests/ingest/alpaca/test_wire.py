@@ -164,7 +164,7 @@ def test_our_messages_say_what_the_vendor_expects(encoding: Encoding) -> None:
         "key": "id",
         "secret": "secret",
     }
-    assert decode(wire.subscription(("AAPL", "MSFT"), encoding)) == {
+    assert decode(wire.request("subscribe", ("AAPL", "MSFT"), encoding)) == {
         "action": "subscribe",
         **{
             channel: ["AAPL", "MSFT"]
@@ -177,8 +177,8 @@ def test_our_messages_say_what_the_vendor_expects(encoding: Encoding) -> None:
     ("verdict", "numbers"),
     [
         (Verdict.TERMINAL, {402, 409, 411}),
-        (Verdict.OUR_BUG, {400, 410}),
-        (Verdict.REPEAT, {401, 405}),
+        (Verdict.OUR_BUG, {410}),
+        (Verdict.REPEAT, {400, 401, 405}),
         (Verdict.RETRY, {404, 406, 407, 500}),
         (Verdict.IGNORE, {403}),
     ],

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.frames import Close as CloseFrame
 from websockets.http11 import Request, Response
 
+from infra.market_calendar import ALWAYS_OPEN
 from infra.telemetry import Meters
 from infra.topics import RAW_ALPACA
 from ingest.alpaca.session import Closure, Patience, Plan, Session
@@ -23,12 +24,11 @@ from ingest.alpaca.wire import Encoding
 from ingest.alpaca.worker import FRAGMENT_BYTES, AlpacaWorker, Timings, closure, refusal
 from ingest.clock import read_clock
 from ingest.events import Connected, Disconnected, Heartbeat, Subscribed
+from ingest.keys import Keys
 from tests.ingest.fakes import InMemoryProducer, eventually, publishing
 
 QUICK = Timings(open_s=2, ping_s=0.05, pong_s=0.1, close_s=0.1, heartbeat_s=0.01)
-SOON = Patience(
-    answer_s=0.3, healthy_s=60, first_retry_s=0.01, retry_cap_s=0.05, refused_floor_s=3600
-)
+SOON = Patience(answer_s=0.3, healthy_s=60, first_retry_s=0.01, retry_cap_s=0.05)
 TRADE = '{"T":"t","S":"AAPL", "p":1.10}'
 
 Script = Callable[["Vendor", ServerConnection], Awaitable[None]]
@@ -123,7 +123,6 @@ async def working(
     """A worker that streams from a vendor until the context is left."""
     vendor, stop = Vendor(script, encoding), asyncio.Event()
     vendor.refuses_with = refuses_with
-    plan = Plan(feed="iex", encoding=encoding, symbols=symbols, key="PKEY", secret="hush-hush")
     meters = Meters("alpaca")
     async with (
         publishing() as (publisher, log),
@@ -135,7 +134,14 @@ async def working(
             url=vendor.url,
             encoding=encoding,
             session=Session(
-                plan, run_id="run", now=read_clock(), jitter=lambda: 0.0, patience=patience
+                Plan(feed="iex", encoding=encoding),
+                symbols=symbols,
+                keys=Keys(key_id="PKEY", secret="hush-hush"),
+                run_id="run",
+                now=read_clock(),
+                jitter=lambda: 0.0,
+                market=ALWAYS_OPEN,
+                patience=patience,
             ),
             publisher=publisher,
             meters=meters,

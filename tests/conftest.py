@@ -67,3 +67,13 @@ async def topics(kafka: Broker) -> AsyncIterator[str]:
     await ensure_topics(kafka.bootstrap_servers, prefix)
     yield prefix
     await delete_topics(kafka.bootstrap_servers, prefix)
+
+
+@pytest_asyncio.fixture
+async def broker(make_broker: Callable[[Path], Broker], tmp_path: Path) -> AsyncIterator[Broker]:
+    """A real broker of a test's own, with all declared topics: it may be taken away."""
+    broker = make_broker(tmp_path / "broker")
+    await broker.start()
+    await ensure_topics(broker.bootstrap_servers)
+    yield broker
+    await broker.stop()

@@ -1,6 +1,10 @@
 """A Kafka broker on free ports, for the tests and the benchmarks alike."""
 
+import asyncio
+import os
+import signal
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from infra.kafka.broker import Broker, BrokerConfig
@@ -29,3 +33,29 @@ def broker_in(directory: Path, tools: Toolchain) -> Broker:
             jars=tools.kafka,
         )
     )
+
+
+async def stopped(broker: Broker, seconds: float) -> None:
+    """Keep a broker's process from running for so long: it is there, and does not answer."""
+    assert broker.pid
+    os.kill(broker.pid, signal.SIGSTOP)
+    await asyncio.sleep(seconds)  # the outage itself, not a wait for something
+    os.kill(broker.pid, signal.SIGCONT)
+
+
+async def killed(broker: Broker, seconds: float) -> None:
+    """Take a broker away without a word, and start it again after so long."""
+    await broker.kill()
+    await asyncio.sleep(seconds)
+    await broker.start()
+
+
+async def restarted(broker: Broker, seconds: float) -> None:
+    """End a broker in order, in which it gives up its leadership, and start it again."""
+    await broker.stop()
+    await asyncio.sleep(seconds)
+    await broker.start()
+
+
+Outage = Callable[[Broker, float], Awaitable[None]]
+OUTAGES: tuple[Outage, ...] = (stopped, killed, restarted)

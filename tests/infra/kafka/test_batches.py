@@ -3,15 +3,11 @@
 import asyncio
 import inspect
 import math
-import os
-import signal
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
@@ -21,6 +17,7 @@ from infra.kafka.batches import GONE_S, MAX_SEQUENCE, BatchProducer, Missing, Re
 from infra.kafka.broker import Broker
 from infra.kafka.read import read_to_end
 from infra.topics import ROUTED
+from tests.own_broker import OUTAGES, Outage
 
 HEADER = ("schema", b"Test/1")
 
@@ -128,52 +125,18 @@ async def test_a_topic_that_is_deleted_fails_its_records(
                 await producer.send(topic, 0, _numbers(6, 3), HEADER)
 
 
-@pytest_asyncio.fixture
-async def own_broker(
-    make_broker: Callable[[Path], Broker], tmp_path: Path
-) -> AsyncIterator[Broker]:
-    """A broker that a test may take away."""
-    broker = make_broker(tmp_path)
-    await broker.start()
-    await ensure_topics(broker.bootstrap_servers)
-    yield broker
-    await broker.stop()
-
-
-async def _stopped(broker: Broker, seconds: float) -> None:
-    """Keep the broker's process from running for so long: it is there, and does not answer."""
-    assert broker.pid
-    os.kill(broker.pid, signal.SIGSTOP)
-    await asyncio.sleep(seconds)  # the outage itself, not a wait for something
-    os.kill(broker.pid, signal.SIGCONT)
-
-
-async def _killed(broker: Broker, seconds: float) -> None:
-    """Take the broker away without a word, and start it again after so long."""
-    await broker.kill()
-    await asyncio.sleep(seconds)
-    await broker.start()
-
-
-async def _restarted(broker: Broker, seconds: float) -> None:
-    """End the broker in order, in which it gives up its leadership, and start it again."""
-    await broker.stop()
-    await asyncio.sleep(seconds)
-    await broker.start()
-
-
 @pytest.mark.service
-@pytest.mark.parametrize("outage", [_stopped, _killed, _restarted])
+@pytest.mark.parametrize("outage", OUTAGES)
 async def test_a_patient_producer_outlives_its_broker(
-    own_broker: Broker,
-    outage: Callable[[Broker, float], Awaitable[None]],
+    broker: Broker,
+    outage: Outage,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Over outages longer than any request may take, each record is there once, in order."""
     monkeypatch.setattr(batches, "REQUEST_TIMEOUT_MS", 1_000)
     partitions = range(ROUTED.partitions)
     sent = 0
-    async with _producing(own_broker.bootstrap_servers) as producer:
+    async with _producing(broker.bootstrap_servers) as producer:
         deliveries = []
         going_on = True
 
@@ -193,14 +156,13 @@ async def test_a_patient_producer_outlives_its_broker(
             async with asyncio.timeout(60):
                 while sent < before + 8_000:
                     await asyncio.sleep(0.05)
-            await outage(own_broker, 5.0)
+            await outage(broker, 5.0)
         going_on = False
         async with asyncio.timeout(60):
             await asyncio.gather(*producing)
             await asyncio.gather(*deliveries)
     held = [
-        await _values(own_broker.bootstrap_servers, ROUTED.name, partition)
-        for partition in partitions
+        await _values(broker.bootstrap_servers, ROUTED.name, partition) for partition in partitions
     ]
     assert [values == list(range(len(values))) for values in held] == [True] * len(held)
     assert sum(map(len, held)) == sent

@@ -2,23 +2,25 @@
 
 import asyncio
 import random
+import signal
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from infra import market_calendar
 from infra.settings import EX_USAGE, load
 from infra.telemetry import Meters, configure_logging
-from infra.topics import RAW_ALPACA, RAW_YAHOO, SOURCES_GAPS, SOURCES_STATUS, Topic
+from infra.topics import COMMANDS, RAW_ALPACA, RAW_YAHOO, SOURCES_GAPS, SOURCES_STATUS, Topic
 from ingest.alpaca.session import Plan, Session
 from ingest.alpaca.worker import AlpacaWorker
 from ingest.clock import read_clock
-from ingest.keys import Keys
+from ingest.commands import obey
+from ingest.keys import watch_keys
 from ingest.losses import Losses
 from ingest.publish import Publisher
 from ingest.settings import AlpacaSettings, YahooSettings
-from ingest.stage import Stage
+from ingest.stage import Beside, Stage
+from ingest.takeover import take_over
 from ingest.yahoo.client import YahooClient
 from ingest.yahoo.worker import YahooWorker
 
@@ -29,15 +31,12 @@ def alpaca() -> int:
     configure_logging("alpaca", settings.log_level)
     meters = Meters("alpaca")
     meters.set("alpaca_symbols_limit", settings.alpaca_symbol_limit)
+    meters.set("alpaca_tier_info", 1, tier=settings.alpaca_tier)
     plan = Plan(feed=settings.feed, encoding=settings.alpaca_encoding)
-    keys = Keys(
-        key_id=settings.alpaca_api_key_id.get_secret_value(),
-        secret=settings.alpaca_api_secret_key.get_secret_value(),
-    )
-
+    keys = settings.read_keys()
     run_id = _run_id("alpaca")
 
-    def build(publisher: Publisher) -> AlpacaWorker:
+    async def build(publisher: Publisher) -> AlpacaWorker:
         session = Session(
             plan,
             symbols=settings.symbols[: settings.alpaca_symbol_limit],
@@ -45,7 +44,8 @@ def alpaca() -> int:
             run_id=run_id,
             now=read_clock(),
             jitter=random.random,
-            market=market_calendar.load(),
+            market=settings.calendar,
+            gaps=await take_over(settings, "alpaca", publisher),
         )
         return AlpacaWorker(
             url=settings.alpaca_stream_url,
@@ -53,7 +53,16 @@ def alpaca() -> int:
             session=session,
             publisher=publisher,
             meters=meters,
+            enabled=settings.enable_alpaca_streaming,
         )
+
+    def beside(worker: AlpacaWorker, _: Publisher) -> Beside:
+        servers, commands = settings.kafka_bootstrap_servers, settings.topic(COMMANDS.name)
+        yield obey(servers, commands, reconnect=worker.reconnect)
+        if settings.keys_may_change:
+            look = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look.set)
+            yield watch_keys(settings.read_keys, worker.rekey, keys, look=look)
 
     def delivered(topic: Topic, received: Iterable[int]) -> None:
         if topic is RAW_ALPACA:
@@ -68,8 +77,9 @@ def alpaca() -> int:
             "alpaca",
             settings=settings,
             meters=meters,
-            topics=(RAW_ALPACA, SOURCES_STATUS, SOURCES_GAPS),
+            topics=(RAW_ALPACA, SOURCES_STATUS, SOURCES_GAPS, COMMANDS),
             build=build,
+            beside=beside,
             delivered=delivered,
             limit_bytes=settings.publish_buffer_bytes,
             losses=Losses(source="alpaca", feed=settings.feed, run_id=run_id, meters=meters),
@@ -89,7 +99,7 @@ def yahoo() -> int:
     async def main() -> int:
         async with YahooClient(settings.yahoo_base_url) as client:
 
-            def build(publisher: Publisher) -> YahooWorker:
+            async def build(publisher: Publisher) -> YahooWorker:
                 return YahooWorker(
                     client=client,
                     symbols=settings.symbols,

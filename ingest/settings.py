@@ -1,13 +1,15 @@
 """What two deployments of ingest can differ in."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from infra.market_settings import MarketSettings
 from infra.settings import StageSettings
+from ingest.keys import Keys, KeysError, read_key_files, read_keys_file
 from ingest.shed import LIMIT_BYTES, MEBIBYTE
 from ingest.symbols import DEFAULT_FILE, read
 
@@ -51,23 +53,88 @@ class SymbolSettings(BufferSettings):
     )
 
 
-class AlpacaSettings(SymbolSettings):
+class KeySettings(StageSettings):
+    """What every stage needs to know that speaks to Alpaca.
+
+    The keys come in one of three ways: both in the environment, each in a file of its own, or both
+    in one file, which can be replaced as a whole while we run.
+
+    Attributes:
+        alpaca_api_key_id: the key's id.
+        alpaca_api_secret_key: the key's secret.
+        alpaca_api_key_id_file: a file that holds the key's id.
+        alpaca_api_secret_key_file: a file that holds the key's secret.
+        alpaca_keys_file: a file that holds both, as `NAME=value` lines.
+
+    """
+
+    alpaca_api_key_id: SecretStr | None = None
+    alpaca_api_secret_key: SecretStr | None = None
+    alpaca_api_key_id_file: Path | None = None
+    alpaca_api_secret_key_file: Path | None = None
+    alpaca_keys_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        ways = {
+            "ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY": (
+                self.alpaca_api_key_id,
+                self.alpaca_api_secret_key,
+            ),
+            "ALPACA_API_KEY_ID_FILE and ALPACA_API_SECRET_KEY_FILE": (
+                self.alpaca_api_key_id_file,
+                self.alpaca_api_secret_key_file,
+            ),
+            "ALPACA_KEYS_FILE": (self.alpaca_keys_file,),
+        }
+        begun = [way for way, parts in ways.items() if any(parts)]
+        if len(begun) != 1:
+            found = f"found {'; '.join(begun)}" if begun else "there are none"
+            message = f"the keys come by exactly one of {'; '.join(ways)}: {found}"
+            raise ValueError(message)
+        if not all(ways[begun[0]]):
+            message = f"one of {begun[0]} is missing"
+            raise ValueError(message)
+        self.read_keys()
+        return self
+
+    @property
+    def keys_may_change(self) -> bool:
+        """Whether the keys are in files, which can be replaced."""
+        return self.alpaca_api_key_id is None
+
+    def read_keys(self) -> Keys:
+        """Return the keys as they are now. Raises ingest.keys.KeysError."""
+        if self.alpaca_keys_file:
+            return read_keys_file(self.alpaca_keys_file)
+        if self.alpaca_api_key_id_file and self.alpaca_api_secret_key_file:
+            return read_key_files(self.alpaca_api_key_id_file, self.alpaca_api_secret_key_file)
+        if self.alpaca_api_key_id and self.alpaca_api_secret_key:
+            return Keys(
+                key_id=self.alpaca_api_key_id.get_secret_value(),
+                secret=self.alpaca_api_secret_key.get_secret_value(),
+            )
+        message = "there are no keys"
+        raise KeysError(message)
+
+
+class AlpacaSettings(SymbolSettings, MarketSettings, KeySettings):
     """What the Alpaca worker needs to know.
 
     Attributes:
         alpaca_stream_url: the stream; the last part of its path is the feed.
-        alpaca_api_key_id: the key's id.
-        alpaca_api_secret_key: the key's secret.
         alpaca_encoding: of the frames, both ways.
         alpaca_symbol_limit: how many symbols the plan allows.
+        alpaca_tier: the plan's name, for the metrics.
+        enable_alpaca_streaming: whether to stream at all.
 
     """
 
     alpaca_stream_url: str = "wss://stream.data.alpaca.markets/v2/iex"
-    alpaca_api_key_id: SecretStr
-    alpaca_api_secret_key: SecretStr
     alpaca_encoding: Literal["json", "msgpack"] = "json"
     alpaca_symbol_limit: int = Field(default=30, ge=1, le=100_000)
+    alpaca_tier: Literal["free", "plus"] = "free"
+    enable_alpaca_streaming: bool = True
 
     @field_validator("alpaca_stream_url")
     @classmethod

@@ -1,7 +1,7 @@
 """A stage of ingest as a process: wired once, run until told to end, and ended in order."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -71,7 +71,7 @@ class Stage(Generic[W]):
         settings: StageSettings,
         meters: Meters,
         topics: Iterable[Topic],
-        build: Callable[[Publisher], W],
+        build: Callable[[Publisher], Awaitable[W]],
         beside: Callable[[W, Publisher], Beside] = _nothing_beside,
         delivered: Callable[[Topic, Iterable[int]], None] = lambda _topic, _received: None,
         undelivered: Callable[[], None] = lambda: None,
@@ -156,7 +156,7 @@ class Stage(Generic[W]):
         )
         self._publisher = publisher
         async with publisher.running():
-            self._worker = self._build(publisher)
+            self._worker = await self._build(publisher)
             working = asyncio.create_task(self._worker.run(stop), name=self._name)
             failing = asyncio.create_task(publisher.failed(), name="publisher")
             told = asyncio.create_task(_until(stop), name="signal")

@@ -6,9 +6,15 @@ from pathlib import Path
 import pytest
 
 from infra.settings import EX_CONFIG, load
+from ingest.keys import Keys
 from ingest.settings import AlpacaSettings, YahooSettings
 from ingest.symbols import DEFAULT_FILE, parse
 
+WAYS = (
+    "ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY; "
+    "ALPACA_API_KEY_ID_FILE and ALPACA_API_SECRET_KEY_FILE; ALPACA_KEYS_FILE"
+)
+TWO_OF_THEM = "ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY; ALPACA_KEYS_FILE"
 KEYS = {"ALPACA_API_KEY_ID": "PKEY", "ALPACA_API_SECRET_KEY": "hush-hush"}
 
 
@@ -34,7 +40,9 @@ def test_keys_are_all_that_alpaca_needs(monkeypatch: pytest.MonkeyPatch) -> None
     assert settings.alpaca_encoding == "json"
     assert settings.alpaca_symbol_limit == 30
     assert settings.symbols == parse(DEFAULT_FILE.read_text(encoding="utf-8"))
-    assert settings.alpaca_api_secret_key.get_secret_value() == "hush-hush"
+    assert settings.read_keys() == Keys(key_id="PKEY", secret="hush-hush")
+    assert not settings.keys_may_change
+    assert settings.enable_alpaca_streaming
 
 
 def test_yahoo_needs_nothing() -> None:
@@ -70,8 +78,39 @@ def test_symbols_come_from_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({"ALPACA_API_KEY_ID": ""}, "ALPACA_API_KEY_ID: field required"),
-        ({"ALPACA_API_SECRET_KEY": ""}, "ALPACA_API_SECRET_KEY: field required"),
+        (
+            {"ALPACA_API_KEY_ID": ""},
+            "settings: one of ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY is missing",
+        ),
+        (
+            {"ALPACA_API_SECRET_KEY": ""},
+            "settings: one of ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY is missing",
+        ),
+        (
+            {"ALPACA_API_KEY_ID": "", "ALPACA_API_SECRET_KEY": ""},
+            f"settings: the keys come by exactly one of {WAYS}: there are none",
+        ),
+        (
+            {"ALPACA_KEYS_FILE": "/no/such"},
+            f"settings: the keys come by exactly one of {WAYS}: found {TWO_OF_THEM}",
+        ),
+        (
+            {
+                "ALPACA_API_KEY_ID": "",
+                "ALPACA_API_SECRET_KEY": "",
+                "ALPACA_KEYS_FILE": "/no/such",
+            },
+            "settings: /no/such: No such file or directory",
+        ),
+        (
+            {
+                "ALPACA_API_KEY_ID": "",
+                "ALPACA_API_SECRET_KEY": "",
+                "ALPACA_API_KEY_ID_FILE": "/no/such",
+            },
+            "settings: one of ALPACA_API_KEY_ID_FILE and ALPACA_API_SECRET_KEY_FILE is missing",
+        ),
+        ({"ALPACA_TIER": "gold"}, "ALPACA_TIER: input should be 'free' or 'plus'"),
         (
             {"ALPACA_STREAM_URL": "https://x/v2/iex"},
             "ALPACA_STREAM_URL: 'https://x/v2/iex' is not a URL of the form wss://... or ws://...",
@@ -168,3 +207,12 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = repr(load(AlpacaSettings))
     assert "PKEY" not in shown
     assert "hush-hush" not in shown
+
+
+def test_no_field_that_smells_of_a_secret_is_plain_text() -> None:
+    """Whatever is named a key, a secret, a password or a token is a SecretStr, or names a file."""
+    for settings in (AlpacaSettings, YahooSettings):
+        for name, field in settings.model_fields.items():
+            smells = any(word in name for word in ("key", "secret", "password", "token"))
+            if smells and not name.endswith("_file"):
+                assert "SecretStr" in str(field.annotation), name

@@ -8,7 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ from ingest.events import Disconnected, GapEnded, GapEvent, RawTick, SourceStatu
 from ingest.losses import Losses
 from ingest.publish import RECORD_OVERHEAD, Publisher
 from ingest.shed import Kind
-from ingest.stage import Stage
+from ingest.stage import Stage, W
 from tests.ingest.fakes import InMemoryProducer, eventually
 
 TRADE = '{"T":"t","S":"AAPL","p":1.10}'
@@ -62,6 +62,13 @@ class OneRecord:
         """Have nothing to refresh."""
 
 
+def _made(worker: Callable[[Publisher], W]) -> Callable[[Publisher], Awaitable[W]]:
+    async def build(publisher: Publisher) -> W:
+        return worker(publisher)
+
+    return build
+
+
 def _wired(
     undelivered: list[None], *beside: Callable[[OneRecord, Publisher], Coroutine[Any, Any, None]]
 ) -> Stage[OneRecord]:
@@ -70,7 +77,7 @@ def _wired(
         settings=StageSettings(),
         meters=Meters("yahoo"),
         topics=(),
-        build=OneRecord,
+        build=_made(OneRecord),
         beside=lambda worker, publisher: [make(worker, publisher) for make in beside],
         undelivered=lambda: undelivered.append(None),
     )
@@ -195,7 +202,7 @@ async def test_worker_that_fails_or_lingers_costs_no_record(
         settings=StageSettings(),
         meters=Meters("yahoo"),
         topics=(),
-        build=worker,
+        build=_made(worker),
     )
     working = asyncio.create_task(stage._work(producer, stop, leave_s=0.05))
     await asyncio.sleep(0)
@@ -225,7 +232,7 @@ async def test_what_is_shed_is_in_the_gap_ledger_and_in_the_metrics() -> None:
         settings=StageSettings(),
         meters=meters,
         topics=(),
-        build=Flood,
+        build=_made(Flood),
         limit_bytes=100_000,
         losses=Losses(source="alpaca", feed="iex", run_id="run", meters=meters, wall_ns=lambda: 7),
     )

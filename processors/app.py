@@ -31,7 +31,7 @@ from ingest.events import SourceStatus
 from processors import forward, route
 from processors.chunks import CHUNK_RECORDS, ChunkSchema, chunk_app
 from processors.deliver import CHUNKS_UNDER_WAY, Deliveries, end_process
-from processors.events import RoutedPrice, RouterTransition, ValidTick
+from processors.events import RoutedPrice, RouterTransition, SessionChanged, ValidTick
 from processors.settings import ProcessorSettings
 from processors.validate import UNREADABLE, Position, judge_all
 
@@ -192,12 +192,17 @@ FACTS_BACK = 600
 
 
 class Route(Stage):
-    """`sources.status` to `router.transitions`. Its state is the fold of both logs."""
+    """`sources.status` to `router.transitions`. Its state is the fold of both logs.
+
+    Whoever is the router also writes the market's sessions, for those who know no calendar.
+    """
 
     def __init__(self, settings: ProcessorSettings) -> None:
         super().__init__("route", settings, "router")
         self._decoder = msgspec.json.Decoder(SourceStatus)
         self._router: route.Router | None = None
+        self._calendar = settings.calendar
+        self._session: SessionChanged | None = None
         self._stepping = asyncio.Lock()
         self._accrued_at = time.monotonic()
         self.reads(self._learn, topics.SOURCES_STATUS)
@@ -212,6 +217,10 @@ class Route(Stage):
         last = None
         async for record in read_to_end(servers, self.settings.topic(topics.TRANSITIONS.name), 0):
             last = msgspec.json.decode(record.value, type=RouterTransition)
+        async for record in read_to_end(servers, self.settings.topic(topics.SESSIONS.name), 0):
+            session = msgspec.json.decode(record.value, type=SessionChanged)
+            if session.market == self._calendar.name:
+                self._session = session
         facts = [
             (record.offset, fact)
             async for record in read_to_end(
@@ -252,15 +261,27 @@ class Route(Stage):
         async with self._stepping:
             if self._router is None or self.app.rebalancing:
                 return
-            router, transition = route.advance(self._router, time.time_ns())
-            if transition is None:
-                return
-            try:
-                await (await self.send(topics.TRANSITIONS, 0, [_transition_record(transition)]))
-            except KafkaError as error:
-                end_process("transition_not_written", error)
-            self._router = replace(self._router, state=router.state, epoch=router.epoch)
-            self._announce(transition)
+            now = time.time_ns()
+            router, transition = route.advance(self._router, now)
+            if transition is not None:
+                try:
+                    await (await self.send(topics.TRANSITIONS, 0, [_transition_record(transition)]))
+                except KafkaError as error:
+                    end_process("transition_not_written", error)
+                self._router = replace(self._router, state=router.state, epoch=router.epoch)
+                self._announce(transition)
+            session = route.session_changed(self._calendar, self._session, now)
+            if session is not None:
+                await self._begin_session(session)
+
+    async def _begin_session(self, session: SessionChanged) -> None:
+        record = Record(session.market.encode(), _encode(session), session.at_ns // 1_000_000)
+        try:
+            await (await self.send(topics.SESSIONS, 0, [record]))
+        except KafkaError as error:
+            end_process("session_not_written", error)
+        self._session = session
+        log.info("session_began", **msgspec.to_builtins(session))
 
     def _announce(self, transition: RouterTransition) -> None:
         self.before_scrape()
@@ -286,7 +307,9 @@ class Route(Stage):
         log.info("switched", **msgspec.to_builtins(transition))
 
     def before_scrape(self) -> None:
-        """Accrue the time spent in the present state."""
+        """Accrue the time spent in the present state, and look whether the market is open."""
+        is_open = self._calendar.state(time.time_ns()) == "regular"
+        self.meters.set("market_session_open", float(is_open), market="XNYS")
         now = time.monotonic()
         elapsed, self._accrued_at = now - self._accrued_at, now
         if self._router is not None and self._router.state != "STARTUP":

@@ -21,8 +21,9 @@ Yahoo is FRESH while its heartbeats arrive and say that its last poll succeeded,
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
+from infra.market_calendar import Calendar
 from ingest import events as source_events
-from processors.events import RouterTransition, State, TransitionReason
+from processors.events import RouterTransition, SessionChanged, State, TransitionReason
 
 NS = 1_000_000_000
 
@@ -290,3 +291,26 @@ def _reason(state: State, target: State, reading: Reading) -> TransitionReason:
 
 def _s(duration_ns: int) -> str:
     return f"{duration_ns / NS:.1f} s"
+
+
+def session_changed(
+    calendar: Calendar, last: SessionChanged | None, now: int
+) -> SessionChanged | None:
+    """Return the market's session at `now`, where the log does not have it yet.
+
+    Args:
+        calendar: the market's.
+        last: the last of this market in the log.
+        now: nanoseconds since the epoch. Where it is before `last`, the clock was set back, and the
+            log is believed.
+
+    """
+    state, since_ns, until_ns = calendar.session(now)
+    if last is not None and (
+        now < last.at_ns
+        or (last.state, last.since_ns, last.until_ns) == (state, since_ns, until_ns)
+    ):
+        return None
+    return SessionChanged(
+        market=calendar.name, state=state, since_ns=since_ns, until_ns=until_ns, at_ns=now
+    )

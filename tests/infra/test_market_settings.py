@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from infra import market_settings
 from infra.market_calendar import ALWAYS_OPEN
 from infra.market_calendar import load as load_calendar
 from infra.market_settings import MarketSettings
@@ -81,7 +80,7 @@ def test_a_calendar_that_has_ended_is_no_calendar(
     """Beyond its last day nothing is guessed; `always` goes on."""
     horizon_ns = load_calendar().horizon_ns
     assert horizon_ns is not None
-    monkeypatch.setattr(market_settings.time, "time_ns", lambda: horizon_ns)
+    monkeypatch.setattr("infra.market_settings.time.time_ns", lambda: horizon_ns)
     with pytest.raises(SystemExit):
         load(MarketSettings)
     assert capsys.readouterr().err.startswith("MARKET_HOURS: the calendar of XNYS has ended")

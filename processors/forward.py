@@ -6,7 +6,8 @@ on the market than what that source said before. At a switch, the new source's l
 symbol goes out at once, where it is newer than what was routed.
 
 A price goes out at most once an epoch. A tick that comes again (a crash replays) has an offset at
-or below one seen before, and changes nothing.
+or below one seen before, and changes nothing. Nor does one that was fetched to fill a gap: it is
+history, and what is the price now has long been told by what came live.
 """
 
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class Book:
 
     def take(self, tick: ValidTick, route: Route, now: int) -> RoutedPrice | None:
         """Remember a tick, and return the price to route, if it is one."""
-        if not isinstance(tick, Priced) or self._known(tick):
+        if not isinstance(tick, Priced) or tick.gap_id or self._known(tick):
             return None
         before = self.seen.get((tick.source, tick.symbol))
         if isinstance(tick, Last) and tick.previous_close is not None:

@@ -34,6 +34,8 @@ class _AlpacaJson(msgspec.Struct, frozen=True, gc=False):
     session_seq: int
     received_at_ns: int
     raw: alpaca.Message
+    #: of the history: its objects look different
+    backfill: Literal[""] = ""
 
 
 _alpaca_json = msgspec.json.Decoder(_AlpacaJson)
@@ -108,6 +110,7 @@ def _judge_closely(
         broken = found
     return events.RejectedTick(
         **_where(raw, position),
+        gap_id=raw.gap_id,
         symbol=raw.symbol,
         reason=broken.reason,
         detail=broken.detail,
@@ -125,6 +128,10 @@ def _read(raw: RawTick, where: dict[str, Any]) -> events.ValidTick:
             payload = b64decode(msgspec.json.decode(raw.raw, type=str))
         case "json":
             payload = bytes(raw.raw)
+    if raw.backfill and raw.source == "alpaca":
+        return alpaca.read_history(
+            payload, raw.backfill, symbol=raw.symbol, where={**where, "gap_id": raw.gap_id}
+        )
     if raw.source == "alpaca":
         return alpaca.read(payload, msgpack=raw.encoding == "msgpack", where=where)
     return yahoo.read(payload, feed=raw.feed, where=where)

@@ -1,25 +1,16 @@
 """Alpaca's stream messages ("Real-time Stock Data" in its docs), read into canonical ticks.
 
-Pure. The two encodings differ in `t` alone: RFC 3339 text with 0 to 9 fractional digits in JSON, a
-Timestamp in MessagePack. Both become int64 nanoseconds; `datetime` would cut them to microseconds.
+Pure. The two encodings differ in `t` alone, and `ingest.alpaca.times` reads both. The objects of its
+history ("Historical Stock Data"), which fill gaps, have the same fields but for `T` and `S`.
 """
 
-import re
-import struct
 from collections.abc import Callable
-from datetime import date
-from functools import lru_cache
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
-from msgspec.msgpack import Ext
 
+from ingest.alpaca.times import Time, time_ns
 from processors import events
-
-NS = 1_000_000_000
-
-#: `t` before it is read: text in JSON, an extension in MessagePack.
-Time = str | Ext
 
 
 class _Message(msgspec.Struct, frozen=True, gc=False):
@@ -102,6 +93,28 @@ class _Cancel(_Message, frozen=True, gc=False, tag_field="T", tag="x"):
     z: str = ""
 
 
+class _PastTrade(msgspec.Struct, frozen=True, gc=False):
+    t: str
+    i: int
+    x: str
+    p: float
+    s: float
+    z: str = ""
+    c: list[str] | None = None
+    u: str = ""
+
+
+class _PastBar(msgspec.Struct, frozen=True, gc=False):
+    t: str
+    o: float
+    h: float
+    l: float  # noqa: E741  # the vendor's name
+    c: float
+    v: float
+    n: int | None = None
+    vw: float | None = None
+
+
 #: Any message of the stream, told apart by `T`.
 Message = _Trade | _Quote | _Bar | _UpdatedBar | _DailyBar | _Status | _Luld | _Correction | _Cancel
 
@@ -119,8 +132,9 @@ _msgpack_kind = msgspec.msgpack.Decoder(_Kind)
 KNOWN_TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Message))
 
 #: What tells the three kinds of bars apart.
-_BAR_KINDS: dict[type[_Bar], dict[str, Any]] = {
+_BAR_KINDS: dict[type, dict[str, Any]] = {
     _Bar: {"interval": "1m", "updated": False},
+    _PastBar: {"interval": "1m", "updated": False},
     _UpdatedBar: {"interval": "1m", "updated": True},
     _DailyBar: {"interval": "1d", "updated": False},
 }
@@ -175,7 +189,50 @@ def event(message: Message, where: dict[str, Any]) -> events.ValidTick:
     return _EVENTS[type(message)](message, where)
 
 
-def _trade(m: _Trade, where: dict[str, Any]) -> events.Trade:
+_past_trade = msgspec.json.Decoder(_PastTrade)
+_past_bar = msgspec.json.Decoder(_PastBar)
+
+#: What `u` says of a trade that does not count any more, as `a` of a cancel says it. "corrected" is
+#: the trade that came in the place of an "incorrect" one, and counts.
+_TAKEN_BACK = {"canceled": "C", "incorrect": "E"}
+
+
+def read_history(
+    raw: bytes, resource: Literal["trades", "bars"], *, symbol: str, where: dict[str, Any]
+) -> events.Trade | events.Cancel | events.Bar:
+    """Read one object of the history.
+
+    Args:
+        raw: the object, as the vendor sent it.
+        resource: where it was fetched from.
+        symbol: whose it is; it does not say so itself.
+        where: the fields of `events.Provenance` but for the symbol, and the gap; it is filled up.
+
+    Raises:
+        ValueError: the object lacks a field, a field has another type, or the time is no time.
+
+    """
+    where["symbol"] = symbol
+    if resource == "bars":
+        bar = _past_bar.decode(raw)
+        where["market_time_ns"] = time_ns(bar.t)
+        return _bar(bar, where)
+    trade = _past_trade.decode(raw)
+    where["market_time_ns"] = time_ns(trade.t)
+    if trade.u not in _TAKEN_BACK:
+        return _trade(trade, where)
+    return events.Cancel(
+        **where,
+        exchange=trade.x,
+        tape=trade.z,
+        trade_id=trade.i,
+        price=trade.p,
+        size=trade.s,
+        action=_TAKEN_BACK[trade.u],
+    )
+
+
+def _trade(m: _Trade | _PastTrade, where: dict[str, Any]) -> events.Trade:
     return events.Trade(
         **where,
         price=m.p,
@@ -201,7 +258,7 @@ def _quote(m: _Quote, where: dict[str, Any]) -> events.Quote:
     )
 
 
-def _bar(m: _Bar, where: dict[str, Any]) -> events.Bar:
+def _bar(m: _Bar | _PastBar, where: dict[str, Any]) -> events.Bar:
     return events.Bar(
         **where,
         **_BAR_KINDS[type(m)],
@@ -275,74 +332,3 @@ _EVENTS: dict[type, Callable[[Any, dict[str, Any]], events.ValidTick]] = {
     _Correction: _correction,
     _Cancel: _cancel,
 }
-
-
-def time_ns(t: Time) -> int:
-    """Return nanoseconds since the epoch. Raises ValueError where `t` is no time."""
-    return _text_ns(t) if isinstance(t, str) else _ext_ns(t)
-
-
-_RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt]([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)(?:\.(\d{1,9}))?"
-    r"(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))",
-    re.ASCII,
-)
-
-
-def _text_ns(text: str) -> int:
-    # Almost every time is UTC, and thousands share a second: look the second up, add the fraction.
-    second = _seconds.get(text[:19])
-    fraction = text[20:-1]
-    if second is not None and text[-1:] == "Z" and text[19:20] == "." and _is_fraction(fraction):
-        return second + int(fraction.ljust(9, "0"))
-    return _any_text_ns(text)
-
-
-#: Nanoseconds of the seconds seen lately, by their text.
-_seconds: dict[str, int] = {}
-_SECONDS_KEPT = 4_096
-
-
-def _is_fraction(text: str) -> bool:
-    return 0 < len(text) <= 9 and text.isascii() and text.isdigit()  # noqa: PLR2004
-
-
-def _any_text_ns(text: str) -> int:
-    found = _RFC3339.fullmatch(text)
-    if not found:
-        message = f"time {text!r} is not RFC 3339 with at most 9 fractional digits"
-        raise ValueError(message)
-    day, hour, minute, second, fraction, sign, off_hours, off_minutes = found.groups()
-    seconds = _day_s(day) + int(hour) * 3600 + int(minute) * 60 + int(second)
-    if sign:
-        offset = int(off_hours) * 3600 + int(off_minutes) * 60
-        seconds -= offset if sign == "+" else -offset
-    elif text.startswith(f"{day}T"):
-        if len(_seconds) >= _SECONDS_KEPT:
-            _seconds.clear()
-        _seconds[text[:19]] = seconds * NS
-    return seconds * NS + (int(fraction.ljust(9, "0")) if fraction else 0)
-
-
-@lru_cache(maxsize=64)
-def _day_s(day: str) -> int:
-    return (date.fromisoformat(day) - date(1970, 1, 1)).days * 86_400
-
-
-_TIMESTAMP = -1  # MessagePack's extension type for times
-
-
-def _ext_ns(ext: Ext) -> int:
-    data = bytes(ext.data)
-    if ext.code == _TIMESTAMP:
-        match len(data):
-            case 4:
-                return int.from_bytes(data, "big") * NS
-            case 8:
-                packed = int.from_bytes(data, "big")
-                return (packed & 0x3_FFFF_FFFF) * NS + (packed >> 34)
-            case 12:
-                nanos, seconds = struct.unpack(">Iq", data)
-                return int(seconds) * NS + int(nanos)
-    message = f"extension {ext.code} of {len(data)} bytes is no MessagePack timestamp"
-    raise ValueError(message)

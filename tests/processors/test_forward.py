@@ -29,10 +29,11 @@ def _where(source: str, symbol: str, offset: int, at: int) -> dict[str, Any]:
     }
 
 
-def trade(offset: int, at: int, price: float = 10, symbol: str = "A") -> Trade:
+def trade(offset: int, at: int, price: float = 10, symbol: str = "A", gap_id: str = "") -> Trade:
     """Return a trade of Alpaca's."""
     return Trade(
         **_where("alpaca", symbol, offset, at),
+        gap_id=gap_id,
         price=price,
         size=1,
         exchange="V",
@@ -240,3 +241,29 @@ def test_prices_are_in_order_and_follow_the_route(steps: list[tuple[str, Any]]) 
         assert times == sorted(times)
     identities = [(p.raw_topic, p.raw_offset, p.epoch) for p in out]
     assert len(identities) == len(set(identities))
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("trade"), st.integers(0, 20)),
+            st.tuples(st.just("last"), st.integers(0, 20)),
+            st.tuples(st.just("filled"), st.integers(0, 20)),
+            st.tuples(st.just("switch"), st.sampled_from(["alpaca", "yahoo", None])),
+        ),
+        max_size=40,
+    )
+)
+def test_what_fills_a_gap_changes_nothing(steps: list[tuple[str, Any]]) -> None:
+    """History, wherever it comes between live ticks, is not routed and changes no route."""
+    with_it, without_it, route = Book(), Book(), NO_ROUTE
+    for offset, (what, value) in enumerate(steps):
+        if what == "switch":
+            route = Route(route.epoch + 1, value)
+            assert with_it.switch(route, NOW) == without_it.switch(route, NOW)
+        elif what == "filled":
+            assert take(with_it, trade(offset, value, 99, gap_id="g"), route) is None
+        else:
+            tick = trade(offset, value) if what == "trade" else last(offset, value)
+            assert take(with_it, tick, route) == take(without_it, tick, route)
+        assert with_it == without_it

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.events import RawTick
-from processors.events import Bar, Last, Quote, RejectedTick, Trade
+from processors.events import Bar, Cancel, Last, Quote, RejectedTick, Trade
 from processors.validate import FUTURE_TOLERANCE_NS, Position, judge, judge_all
 
 KNOWN = frozenset({"AAPL"})
@@ -126,6 +126,83 @@ def test_yahoo_is_judged_like_any() -> None:
     tick = verdict(answer, source="yahoo", feed="spark")
     assert isinstance(tick, Last)
     assert tick.price == 7
+
+
+PAST_TRADE = {"t": T, "x": "V", "p": 10.5, "s": 0.5, "c": ["@"], "i": 7, "z": "C"}
+PAST_BAR = {"t": T, "o": 1, "h": 4, "l": 1, "c": 2, "v": 100, "n": 3, "vw": 1.5}
+
+
+def _filled(message: dict[str, Any], resource: str = "trades", **changes: Any) -> Any:
+    return verdict(message, backfill=resource, gap_id="g", **changes)
+
+
+def test_a_trade_of_the_history_is_a_trade() -> None:
+    """It names no symbol itself; and it says which gap it fills."""
+    tick = _filled(PAST_TRADE)
+    assert isinstance(tick, Trade)
+    assert (tick.symbol, tick.price, tick.size, tick.exchange) == ("AAPL", 10.5, 0.5, "V")
+    assert (tick.trade_id, tick.tape, tick.conditions) == (7, "C", ["@"])
+    assert (tick.gap_id, tick.market_time_ns, tick.raw_offset) == ("g", T_NS, 41)
+
+
+def test_a_bar_of_the_history_is_a_bar() -> None:
+    """It is one of a minute, as the stream would have sent it."""
+    tick = _filled(PAST_BAR, "bars")
+    assert isinstance(tick, Bar)
+    assert (tick.symbol, tick.interval, tick.updated, tick.gap_id) == ("AAPL", "1m", False, "g")
+    assert (tick.open, tick.high, tick.low, tick.close) == (1, 4, 1, 2)
+    assert (tick.volume, tick.trade_count, tick.vwap) == (100, 3, 1.5)
+
+
+def test_live_ticks_fill_no_gap() -> None:
+    """What the stream sent names no gap, and does not take the space to say so."""
+    tick = verdict(TRADE)
+    assert tick.gap_id == ""
+    assert b"gap_id" not in msgspec.json.encode(tick)
+
+
+@pytest.mark.parametrize(
+    ("update", "action"), [("canceled", "C"), ("incorrect", "E"), ("corrected", None), ("", None)]
+)
+def test_a_trade_that_was_taken_back_is_no_trade(update: str, action: str | None) -> None:
+    """The history marks what the stream would have cancelled: it must not pass for a price."""
+    tick = _filled({**PAST_TRADE, "u": update})
+    if action is None:
+        assert isinstance(tick, Trade)
+    else:
+        assert isinstance(tick, Cancel)
+        assert (tick.action, tick.trade_id, tick.gap_id) == (action, 7, "g")
+
+
+@pytest.mark.parametrize(
+    ("message", "resource", "symbol", "reason"),
+    [
+        ({**PAST_TRADE, "p": 0}, "trades", "AAPL", "invalid_price"),
+        ({**PAST_TRADE, "s": -1}, "trades", "AAPL", "negative_volume"),
+        ({**PAST_TRADE, "i": "7"}, "trades", "AAPL", "malformed"),
+        ({**PAST_TRADE, "t": "soon"}, "trades", "AAPL", "malformed"),
+        ({**PAST_TRADE, "t": None}, "trades", "AAPL", "malformed"),
+        (PAST_TRADE, "bars", "AAPL", "malformed"),
+        (PAST_BAR, "trades", "AAPL", "malformed"),
+        ({**PAST_BAR, "v": -1}, "bars", "AAPL", "negative_volume"),
+        (PAST_TRADE, "trades", "NOPE", "unknown_symbol"),
+    ],
+)
+def test_history_is_judged_like_any(
+    message: dict[str, Any], resource: str, symbol: str, reason: str
+) -> None:
+    """The same rules, and the gap in the rejection."""
+    rejected = _filled(message, resource, symbol=symbol)
+    assert isinstance(rejected, RejectedTick)
+    assert (rejected.reason, rejected.symbol, rejected.gap_id) == (reason, symbol, "g")
+    assert bytes(rejected.raw) == json.dumps(message).encode()
+
+
+def test_history_that_looks_live_is_history() -> None:
+    """What it was fetched for decides, not a `T` and `S` that the vendor might add."""
+    tick = _filled({**PAST_TRADE, "T": "t", "S": "NOPE"})
+    assert isinstance(tick, Trade)
+    assert (tick.symbol, tick.gap_id) == ("AAPL", "g")
 
 
 def test_bytes_that_are_no_frame_are_kept() -> None:

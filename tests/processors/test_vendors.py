@@ -1,13 +1,9 @@
 """What the vendors' bytes mean: each message type, both encodings, and what is wrong with some."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from msgspec.msgpack import Ext
 
 from processors import events
 from processors.vendors import alpaca, yahoo
@@ -179,39 +175,6 @@ def test_an_unknown_type_is_told_apart(raw: bytes) -> None:
     """A type that we do not know is not confused with a known one that is broken."""
     with pytest.raises(alpaca.UnknownTypeError):
         alpaca.read(raw, msgpack=False, where=dict(WHERE))
-
-
-@given(
-    ns=st.integers(0, 4_102_444_799_999_999_999),
-    digits=st.integers(0, 9),
-    offset=st.sampled_from(["Z", "z", "+00:00", "-05:00", "+05:30"]),
-)
-def test_times_keep_every_digit(ns: int, digits: int, offset: str) -> None:
-    """RFC 3339 with any number of digits and any offset becomes the same nanoseconds."""
-    ns -= ns % 10 ** (9 - digits)
-    shift = 0
-    if offset[0] in "+-":
-        shift = (int(offset[1:3]) * 3600 + int(offset[4:6]) * 60) * (1 if offset[0] == "+" else -1)
-    local = datetime.fromtimestamp(ns // 10**9 + shift, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    fraction = f".{ns % 10**9:09}"[: digits + 1] if digits else ""
-    text = local + fraction + offset
-    assert alpaca.time_ns(text) == ns
-    assert alpaca.time_ns(text) == ns  # once more, from the second looked up
-
-
-@given(ns=st.integers(0, 2**62))
-def test_packed_times_keep_every_digit(ns: int) -> None:
-    """MessagePack's three sizes of timestamps become nanoseconds."""
-    packed = msgpack.unpackb(msgpack.packb(_timestamp(ns)), timestamp=0)
-    assert (packed.seconds, packed.nanoseconds) == divmod(ns, 10**9)
-    data = packed.to_bytes()
-    assert alpaca.time_ns(Ext(-1, data)) == ns
-
-
-def test_another_extension_is_no_time() -> None:
-    """An extension of another type is refused."""
-    with pytest.raises(ValueError, match="extension 5"):
-        alpaca.time_ns(Ext(5, b"\0\0\0\0"))
 
 
 META = (

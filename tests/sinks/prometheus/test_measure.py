@@ -32,6 +32,19 @@ def test_rejected_ticks_count_twice() -> None:
     ]
 
 
+def test_what_fills_a_gap_is_not_live() -> None:
+    """History reaches validation by the thousand, and says nothing about the stream."""
+    filled: dict[str, object] = {"source": "alpaca", "reason": "malformed", "gap_id": "g"}
+    live: dict[str, object] = {"source": "alpaca", "reason": "malformed"}
+    assert MEASURED[topics.VALID](_values(filled)) == []
+    assert MEASURED[topics.REJECTED](_values(filled)) == []
+    assert MEASURED[topics.VALID](_values(filled, live)) == [
+        Count("datasource_router_messages_processed_total", {"source": "alpaca"}, 1)
+    ]
+    mixed = MEASURED[topics.REJECTED](_values(live, filled))
+    assert mixed == MEASURED[topics.REJECTED](_values(live))
+
+
 def test_routed_prices_tell_their_way_and_age() -> None:
     """From receipt to route, and from the market to the route, in seconds."""
     values = _values(

@@ -37,6 +37,7 @@ class Worker(Protocol):
         ...
 
 
+T = TypeVar("T")
 W = TypeVar("W", bound=Worker)
 
 Beside = Iterable[Coroutine[Any, Any, None]]
@@ -114,17 +115,17 @@ class Stage(Generic[W]):
             if not await _before(stop, self._reach(producer)):
                 return 0
             return await self._work(producer, stop)
+        except KafkaConnectionError as error:
+            raise no_broker(servers) from error
         finally:
             await _stop_producer(producer)
 
-    async def _reach(self, producer: BatchProducer) -> None:
+    async def _reach(self, producer: BatchProducer) -> bool:
         """Connect to Kafka, and find what we write to. Raises CannotStartError."""
-        try:
-            await producer.start()
-        except KafkaConnectionError as error:
-            raise no_broker(self._settings.kafka_bootstrap_servers) from error
+        await producer.start()
         for topic in self._topics:
             await self._find(topic, producer)
+        return True
 
     async def _find(self, topic: Topic, producer: BatchProducer) -> None:
         """Make sure that `topic` is on the broker as declared. Raises CannotStartError."""
@@ -156,11 +157,13 @@ class Stage(Generic[W]):
         )
         self._publisher = publisher
         async with publisher.running():
-            self._worker = await self._build(publisher)
-            working = asyncio.create_task(self._worker.run(stop), name=self._name)
+            worker = self._worker = await _before(stop, self._build(publisher))
+            if worker is None:
+                return 0 if await self._drain(publisher, drain_s) else EX_SOFTWARE
+            working = asyncio.create_task(worker.run(stop), name=self._name)
             failing = asyncio.create_task(publisher.failed(), name="publisher")
             told = asyncio.create_task(_until(stop), name="signal")
-            beside = [asyncio.create_task(c) for c in self._beside(self._worker, publisher)]
+            beside = [asyncio.create_task(c) for c in self._beside(worker, publisher)]
             try:
                 await _first_to_end({working, failing, told}, beside)
                 stop.set()
@@ -202,15 +205,12 @@ async def _until(stop: asyncio.Event) -> None:
     await stop.wait()
 
 
-async def _before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do `work` to its end, unless `stop` is set before; say whether it was done."""
-    working, told = asyncio.create_task(work), asyncio.create_task(_until(stop))
+async def _before(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """Return what `work` returns; None if `stop` is set before that."""
+    working, told = asyncio.ensure_future(work), asyncio.create_task(_until(stop))
     try:
         await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-            return True
-        return False
+        return working.result() if working.done() else None
     finally:
         for task in (working, told):
             task.cancel()

@@ -10,11 +10,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from infra.settings import EX_USAGE, load
 from infra.telemetry import Meters, configure_logging
-from infra.topics import COMMANDS, RAW_ALPACA, RAW_YAHOO, SOURCES_GAPS, SOURCES_STATUS, Topic
+from infra.topics import (
+    COMMANDS,
+    RAW_ALPACA,
+    RAW_YAHOO,
+    SOURCES_GAPS,
+    SOURCES_STATUS,
+    SOURCES_SYMBOLS,
+    Topic,
+)
 from ingest.alpaca.session import Plan, Session
 from ingest.alpaca.worker import AlpacaWorker
 from ingest.clock import read_clock
 from ingest.commands import obey
+from ingest.following import Announcements, watch_symbols
 from ingest.keys import watch_keys
 from ingest.losses import Losses
 from ingest.publish import Publisher
@@ -35,11 +44,18 @@ def alpaca() -> int:
     plan = Plan(feed=settings.feed, encoding=settings.alpaca_encoding)
     keys = settings.read_keys()
     run_id = _run_id("alpaca")
+    announcements = Announcements("alpaca", settings.symbols_file)
+
+    def symbols() -> tuple[str, ...]:
+        return settings.symbols[: settings.alpaca_symbol_limit]
+
+    followed = symbols()
 
     async def build(publisher: Publisher) -> AlpacaWorker:
+        await announcements.announce(followed, publisher)
         session = Session(
             plan,
-            symbols=settings.symbols[: settings.alpaca_symbol_limit],
+            symbols=followed,
             keys=keys,
             run_id=run_id,
             now=read_clock(),
@@ -56,15 +72,27 @@ def alpaca() -> int:
             enabled=settings.enable_alpaca_streaming,
         )
 
-    def beside(worker: AlpacaWorker, _: Publisher) -> Beside:
-        servers, commands = settings.kafka_bootstrap_servers, settings.topic(COMMANDS.name)
-        yield obey(servers, commands, reconnect=worker.reconnect)
+    def beside(worker: AlpacaWorker, publisher: Publisher) -> Beside:
+        async def follow(symbols: tuple[str, ...]) -> None:
+            await announcements.announce(symbols, publisher)
+            worker.follow(symbols)
+
+        reload = asyncio.Event()
+        yield watch_symbols(symbols, follow, followed, look=reload)
+        yield obey(
+            settings.kafka_bootstrap_servers,
+            settings.topic(COMMANDS.name),
+            source="alpaca",
+            reload=reload.set,
+            reconnect=worker.reconnect,
+        )
         if settings.keys_may_change:
             look = asyncio.Event()
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look.set)
             yield watch_keys(settings.read_keys, worker.rekey, keys, look=look)
 
     def delivered(topic: Topic, received: Iterable[int]) -> None:
+        announcements.delivered(topic, received)
         if topic is RAW_ALPACA:
             now = time.time_ns()
             for moment in received:
@@ -77,7 +105,7 @@ def alpaca() -> int:
             "alpaca",
             settings=settings,
             meters=meters,
-            topics=(RAW_ALPACA, SOURCES_STATUS, SOURCES_GAPS, COMMANDS),
+            topics=(RAW_ALPACA, SOURCES_STATUS, SOURCES_GAPS, SOURCES_SYMBOLS, COMMANDS),
             build=build,
             beside=beside,
             delivered=delivered,

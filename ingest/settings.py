@@ -1,11 +1,10 @@
 """What two deployments of ingest can differ in."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import NoDecode
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from infra.market_settings import MarketSettings
 from infra.settings import StageSettings
@@ -42,15 +41,22 @@ class SymbolSettings(BufferSettings):
     """What every stage needs to know that follows symbols.
 
     Attributes:
-        symbols: what to follow, most important first; from the file that SYMBOLS_FILE names.
+        symbols_file: what to follow, one a line, most important first; may change while we run.
 
     """
 
-    symbols: Annotated[tuple[str, ...], NoDecode, BeforeValidator(read)] = Field(
-        default=str(DEFAULT_FILE),
-        validation_alias="SYMBOLS_FILE",
-        validate_default=True,
-    )
+    symbols_file: Path = DEFAULT_FILE
+
+    @field_validator("symbols_file")
+    @classmethod
+    def _is_a_list(cls, value: Path) -> Path:
+        read(value)
+        return value
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """What the file says now. Raises ValueError where it is no list of symbols."""
+        return read(self.symbols_file)
 
 
 class KeySettings(StageSettings):
@@ -148,6 +154,26 @@ class AlpacaSettings(SymbolSettings, MarketSettings, KeySettings):
     def feed(self) -> str:
         """The vendor's name of the stream: `iex`, `sip`, `test`."""
         return urlsplit(self.alpaca_stream_url).path.rstrip("/").rpartition("/")[2]
+
+
+class BackfillSettings(KeySettings):
+    """What the backfill worker needs to know.
+
+    Attributes:
+        alpaca_data_url: where `/v2/stocks/trades` and `/v2/stocks/bars` are served.
+        member_name: this worker's name in its group, if it keeps one over a restart, as in
+            processors.settings.
+
+    """
+
+    alpaca_data_url: str = "https://data.alpaca.markets"
+    member_name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+$", max_length=200)
+
+    @field_validator("alpaca_data_url")
+    @classmethod
+    def _base(cls, value: str) -> str:
+        _url(value, ("https", "http"))
+        return value.rstrip("/")
 
 
 class YahooSettings(SymbolSettings, MarketSettings):

@@ -27,11 +27,17 @@ from infra.kafka.read import follow, read_to_end
 from infra.process import live, no_broker
 from infra.settings import EX_SOFTWARE
 from infra.telemetry import Meters
-from ingest.events import SourceStatus
+from ingest.events import SourceStatus, SymbolsFollowed
 from processors import forward, route
 from processors.chunks import CHUNK_RECORDS, ChunkSchema, chunk_app
 from processors.deliver import CHUNKS_UNDER_WAY, Deliveries, end_process
-from processors.events import RoutedPrice, RouterTransition, SessionChanged, ValidTick
+from processors.events import (
+    RejectedTick,
+    RoutedPrice,
+    RouterTransition,
+    SessionChanged,
+    ValidTick,
+)
 from processors.settings import ProcessorSettings
 from processors.validate import UNREADABLE, Position, judge_all
 
@@ -156,20 +162,45 @@ class Stage:
         await self.app.start()
 
 
+#: How often at most a symbol that nobody follows is looked up, and how many are remembered.
+LEARN_S = 1.0
+LOOKED_UP_KEPT = 10_000
+
+_followed = msgspec.json.Decoder(SymbolsFollowed)
+
+
 class Validate(Stage):
     """`ticks.raw.*` to `ticks.valid` and `ticks.rejected`."""
 
     def __init__(self, settings: ProcessorSettings) -> None:
         super().__init__("validate", settings)
-        self._known = frozenset(settings.symbols)
+        #: Grows only: ticks of a symbol may come shortly after it was given back.
+        self._known = set(settings.symbols)
+        #: When each unknown symbol was last looked up.
+        self._looked_up: dict[str, float] = {}
         self.reads(self._judge, topics.RAW_ALPACA, topics.RAW_YAHOO)
+
+    async def begin(self) -> None:
+        """Learn which symbols the sources follow."""
+        await self._learn()
+
+    async def _learn(self) -> bool:
+        """Read what the sources follow now; say whether any of it is new."""
+        before = len(self._known)
+        name = self.settings.topic(topics.SOURCES_SYMBOLS.name)
+        async for record in read_to_end(self.settings.kafka_bootstrap_servers, name, 0):
+            followed = self.decode(_followed, record)
+            if followed is not None:
+                self._known.update(followed.symbols)
+        return len(self._known) > before
 
     async def _judge(self, event: Any) -> None:
         chunk: list[ConsumerRecord] = event.value
-        valid, rejected = judge_all(
-            ((r.value, Position(r.topic, r.partition, r.offset, r.timestamp)) for r in chunk),
-            self._known,
-        )
+        valid, rejected = self._verdicts(chunk)
+        unknown = {tick.symbol for tick in rejected if tick.reason == "unknown_symbol"}
+        # a list is in the log before its first tick: who has not read so far does so now
+        if unknown and self._look_up(unknown) and await self._learn():
+            valid, rejected = self._verdicts(chunk)
         partition = chunk[0].partition
         sends = [
             await self.send(topic, partition, [_tick_record(tick) for tick in verdicts])
@@ -178,6 +209,21 @@ class Validate(Stage):
         ]
         self.count("ok", len(chunk))
         await self.deliveries.acknowledge_after(asyncio.gather(*sends), event)
+
+    def _look_up(self, symbols: set[str]) -> bool:
+        """Say whether any of these is due to be looked up, and take note that it is."""
+        now = time.monotonic()
+        due = [s for s in symbols if now - self._looked_up.get(s, -LEARN_S) >= LEARN_S]
+        if len(self._looked_up) > LOOKED_UP_KEPT:
+            self._looked_up.clear()
+        self._looked_up.update(dict.fromkeys(due, now))
+        return bool(due)
+
+    def _verdicts(self, chunk: list[ConsumerRecord]) -> tuple[list[ValidTick], list[RejectedTick]]:
+        return judge_all(
+            ((r.value, Position(r.topic, r.partition, r.offset, r.timestamp)) for r in chunk),
+            self._known,
+        )
 
 
 def _tick_record(tick: Any) -> Record:

@@ -194,12 +194,17 @@ class Market:
 class _Curve:
     """The noise of one symbol: the same heights serve every scale, each from another place."""
 
-    __slots__ = ("_heights", "_scales")
+    __slots__ = ("_heights", "_rises", "_scales")
 
     def __init__(self, seed: int, symbol: str) -> None:
         # A text seed is hashed by SHA-512: alike in every process and on every platform.
         noise = random.Random(f"{seed}/{symbol}")
         self._heights = [noise.uniform(-1, 1) for _ in range(_HEIGHTS)]
+        # From each height to the next, over the end as well: what every price of the tape looks up.
+        following = [*self._heights[1:], self._heights[0]]
+        self._rises = [
+            (height, after - height) for height, after in zip(self._heights, following, strict=True)
+        ]
         # Each scale is shifted, so that no two symbols turn at the same moment.
         self._scales = [
             (SECOND_NS / length, amplitude, noise.uniform(0, _HEIGHTS))
@@ -208,16 +213,15 @@ class _Curve:
 
     def drift(self, at_ns: int) -> float:
         """Return how far the price is from its base, as a share of it, within +-`REACH`."""
-        heights = self._heights
+        rises = self._rises
         seconds = at_ns / SECOND_NS
         total = 0.0
         for per_second, amplitude, shift in self._scales:
             place = seconds * per_second + shift
             left = int(place)
             x = place - left
-            before = heights[left % _HEIGHTS]
-            after = heights[(left + 1) % _HEIGHTS]
-            total += amplitude * (before + (after - before) * x * x * (3 - 2 * x))
+            height, rise = rises[left & (_HEIGHTS - 1)]
+            total += amplitude * (height + rise * x * x * (3 - 2 * x))
         return total
 
     def busyness(self, minute: int) -> float:

@@ -29,7 +29,10 @@ PORTS: Final[Mapping[str, tuple[tuple[int, str], ...]]] = {
     ),
     "prometheus": ((19090, "Prometheus"),),
     "alertmanager": ((19095, "Alertmanager"),),
-    "alpaca-simulator": ((19100, "the Alpaca simulator"),),
+    "alpaca-simulator": (
+        (19100, "the Alpaca simulator's stream"),
+        (19102, "the Alpaca simulator's history"),
+    ),
     "yahoo-simulator": ((19101, "the Yahoo simulator"),),
     "alpaca": ((19201, "the Alpaca worker's metrics"),),
     "yahoo": ((19202, "the Yahoo worker's metrics"),),
@@ -55,6 +58,8 @@ SIMULATED_KEYS: Final = {
 }
 #: There is one worker a stage here: after a crash it goes on at once, under the same name.
 ONLY_WORKER: Final = {"MEMBER_NAME": "local"}
+#: Where a simulator's faults are switched: (the address's name, the process, which of its ports)
+CONTROL: Final = (("alpaca faults", "alpaca-simulator", 1), ("yahoo faults", "yahoo-simulator", 0))
 #: Real polls are a minute apart; a demonstration should not wait that long for its fallback.
 SIMULATED_POLL_SECONDS: Final = 5
 
@@ -248,7 +253,8 @@ def _kafka(settings: StackSettings) -> tuple[Process, ...]:
 def _simulators(settings: StackSettings) -> tuple[Process, ...]:
     if settings.live:
         return ()
-    options = {"alpaca": ("--rate", f"{settings.rate:g}"), "yahoo": ()}
+    history = str(settings.port("alpaca-simulator", 1))
+    options = {"alpaca": ("--http-port", history, "--rate", f"{settings.rate:g}"), "yahoo": ()}
     return tuple(
         Process(
             name=f"{vendor}-simulator",
@@ -430,12 +436,18 @@ def _addresses(settings: StackSettings, running: set[str]) -> tuple[Address, ...
     )
     prometheus = _without_password(settings.prometheus_url) or here("prometheus")
     alertmanager = _without_password(settings.alertmanager_url) or here("alertmanager")
+    control = {
+        address: f"http://{HOST}:{settings.port(name, which)}/faults"
+        for address, name, which in CONTROL
+        if name in running
+    }
     found = {
         "prices": f"curl '{clickhouse}/' --data-binary \"{query}\"",
         "metrics": prometheus and f"{prometheus}/graph?g0.expr=datasource_router_state&g0.tab=1",
         "alerts": alertmanager and f"{alertmanager}/api/v2/alerts",
         "topics": f"Kafka at {settings.kafka}",
         "logs": str(settings.data / "logs"),
+        **control,
     }
     return tuple(Address(name, where) for name, where in found.items() if where)
 

@@ -22,6 +22,7 @@ async def _simulator(vendor: str, port: int, ledger: Path) -> AsyncIterator[None
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "infra.simulators", vendor),
         *("--port", str(port), "--ledger", str(ledger)),
+        *(("--http-port", "0") if vendor == "alpaca" else ()),
     )
     try:
         yield

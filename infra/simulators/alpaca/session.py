@@ -33,7 +33,10 @@ ERRORS = {
     405: "symbol limit exceeded",
     406: "connection limit exceeded",
     407: "slow client",
+    409: "insufficient subscription",
     410: "invalid subscribe action for this feed",
+    411: "insufficient scope",
+    500: "internal error",
 }
 
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9./-]{0,15}")
@@ -42,19 +45,43 @@ _NOTHING: Mapping[str, frozenset[str]] = MappingProxyType(dict.fromkeys(ASKED, f
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What the vendor grants.
+class AuthRefusal:
+    """What whoever authenticates is told instead of being let in.
 
     Attributes:
-        key: the one key id that is let in.
-        secret: its secret.
-        symbol_limit: how many different symbols a connection may follow.
+        code: of the error.
+        close: whether the connection is closed after it.
+        fault: which fault says so.
 
     """
 
-    key: str
-    secret: str = field(repr=False)
+    code: int
+    close: bool
+    fault: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the vendor grants, and what it pretends.
+
+    Attributes:
+        keys: the secret of every key id that is let in.
+        symbol_limit: how many different symbols a connection may follow.
+        limited_by: the fault that changed the limit; empty for the plan's own.
+        auth_refusal: what is said to every auth, right or wrong; None for the truth.
+        malformed: symbols that are called malformed although they are not.
+        malformed_closes: whether the connection is closed after such a one.
+        malformed_by: the fault that says so.
+
+    """
+
+    keys: Mapping[str, str] = field(repr=False)
     symbol_limit: int
+    limited_by: str = ""
+    auth_refusal: AuthRefusal | None = None
+    malformed: frozenset[str] = frozenset()
+    malformed_closes: bool = False
+    malformed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +113,14 @@ class Turn:
         session: the session from now on.
         replies: control messages to send, a frame each.
         close: whether to hang up after them.
+        fault: the fault that decided it; empty where it was the vendor's rules.
 
     """
 
     session: Session
     replies: tuple[Control, ...]
     close: bool = False
+    fault: str = ""
 
 
 def error(code: int) -> Control:
@@ -128,14 +157,17 @@ def answer(session: Session, request: object, rules: Rules, *, taken: bool) -> T
     return _subscribe(session, request, rules, change)
 
 
-def _refuse(session: Session, code: int, *, close: bool = False) -> Turn:
-    return Turn(session=session, replies=(error(code),), close=close)
+def _refuse(session: Session, code: int, *, close: bool = False, fault: str = "") -> Turn:
+    return Turn(session=session, replies=(error(code),), close=close, fault=fault)
 
 
 def _auth(session: Session, request: Mapping[str, object], rules: Rules, *, taken: bool) -> Turn:
     if session.authenticated:
         return _refuse(session, 403)
-    if (request.get("key"), request.get("secret")) != (rules.key, rules.secret):
+    if pretence := rules.auth_refusal:
+        return _refuse(session, pretence.code, close=pretence.close, fault=pretence.fault)
+    key, secret = request.get("key"), request.get("secret")
+    if not isinstance(key, str) or key not in rules.keys or rules.keys[key] != secret:
         return _refuse(session, 402)
     if taken:
         return _refuse(session, 406, close=True)
@@ -166,11 +198,13 @@ def _subscribe(
         symbols = _symbols(value)
         if symbols is None:
             return _refuse(session, 400)
+        if change is frozenset.union and symbols & rules.malformed:
+            return _refuse(session, 400, close=rules.malformed_closes, fault=rules.malformed_by)
         if channel in ASKED:
             subscription[channel] = change(subscription[channel], symbols)
     changed = replace(session, subscription=MappingProxyType(subscription))
-    if _count(changed) > rules.symbol_limit:
-        return _refuse(session, 405)
+    if change is frozenset.union and _count(changed) > rules.symbol_limit:
+        return _refuse(session, 405, fault=rules.limited_by)
     return Turn(session=changed, replies=(confirmation(changed),))
 
 

@@ -3,21 +3,33 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
-import structlog
 from aiohttp import web
 
+from infra.simulators.control import Books, Listener
+from infra.simulators.faults import Switchboard
 from infra.simulators.ledger import Entry, Ledger, LedgerError
-from infra.simulators.market import SECOND_NS, Market
-from infra.simulators.yahoo import wire
-from infra.simulators.yahoo.wire import Part
+from infra.simulators.market import DAY_NS, LISTINGS, SECOND_NS, Market
+from infra.simulators.yahoo import faults, wire
+from infra.simulators.yahoo.faults import FAULTS
+from infra.simulators.yahoo.wire import Content, Part, Span
 
-log = structlog.get_logger()
+Write = Callable[[str, Content], bytes]
+
+
+class Make(Protocol):
+    """Says something of a symbol: `wire.spark` or `wire.chart`."""
+
+    def __call__(self, market: Market, symbol: str, *, at_ns: int, span: Span) -> Content:
+        """Return it, as of `at_ns`."""
 
 
 class YahooSimulator:
     """`/v7/finance/spark` and `/v8/finance/chart/{symbol}`, with `GET /ready` beside them.
+
+    The control interface of its faults is on the same port.
 
     Args:
         market: where prices come from.
@@ -36,38 +48,43 @@ class YahooSimulator:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._market = market
-        self._ledger = ledger
         self._delay_ns = round(delay * SECOND_NS)
         self._clock = clock
         self._run = uuid.uuid4().hex[:12]
         self._sent = 0
-        self._runner: web.AppRunner | None = None
-        #: Set to the exception when the ledger fails: what is sent from there on would be untold.
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._listener: Listener | None = None
+        board = Switchboard(
+            source="yahoo", kinds=FAULTS, symbols=frozenset(LISTINGS), run=self._run
+        )
+        self.books = Books(ledger, board, clock)
+        self.failed = self.books.failed
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port. Raises OSError where it is taken."""
-        app = web.Application()
-        app.router.add_get("/ready", _ready)
-        app.router.add_get("/v7/finance/spark", self._spark)
-        app.router.add_get("/v8/finance/chart/{symbol}", self._chart)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        taken: int = self._runner.addresses[0][1]
+        self._listener = Listener(
+            [
+                web.get("/v7/finance/spark", self._spark),
+                web.get("/v8/finance/chart/{symbol}", self._chart),
+                *self.books.routes(),
+            ]
+        )
+        taken = await self._listener.start(host, port)
+        self.books.start()
         return taken
 
     async def stop(self) -> None:
         """Finish the answers under way and stop listening."""
-        if self._runner:
-            await self._runner.cleanup()
+        if self._listener:
+            await self._listener.stop()
+        await self.books.stop()
 
     def _quoted_at(self) -> int:
         """Return the moment whose prices are served: a whole second, `delay` ago."""
-        at_ns = self._clock() - self._delay_ns
-        return at_ns - at_ns % SECOND_NS
+        return _whole(self._clock() - self._delay_ns)
 
     async def _spark(self, request: web.Request) -> web.Response:
+        if refusal := await self._faulty():
+            return refusal
         names = [name for name in request.query.get("symbols", "").split(",") if name]
         if not names:
             return _refuse("spark", 400, "Bad Request", "Missing value for the symbols argument")
@@ -75,23 +92,59 @@ class YahooSimulator:
             description = f"Number of symbols needs to be less than or equal to {wire.SPARK_LIMIT}"
             return _refuse("spark", 400, "Bad Request", description)
         interval = request.query.get("interval", "5m")
-        if refusal := _unserved("spark", request.query.get("range", "1d"), interval):
-            return refusal
-        parts = wire.spark(self._market, names, at_ns=self._quoted_at(), interval=interval)
+        if unserved := _unserved("spark", request.query.get("range", "1d"), interval):
+            return unserved
+        board = self.books.board
+        symbols = [symbol for symbol in wire.listed(names) if not faults.leaves_out(board, symbol)]
+        parts = [
+            self._part(symbol, Span(interval=interval), wire.spark, wire.sparked)
+            for symbol in symbols
+        ]
         if not parts:
             return _refuse("spark", 404, "Not Found", "No data found for spark symbols")
         return self._answer("spark", parts)
 
     async def _chart(self, request: web.Request) -> web.Response:
-        interval = request.query.get("interval", "1m")
-        if refusal := _unserved("chart", request.query.get("range", "1d"), interval):
+        if refusal := await self._faulty():
             return refusal
-        name = request.match_info["symbol"]
-        part = wire.chart(self._market, name, at_ns=self._quoted_at(), interval=interval)
-        if part is None:
+        interval = request.query.get("interval", "1m")
+        if unserved := _unserved("chart", request.query.get("range", "1d"), interval):
+            return unserved
+        try:
+            period = _period(request.query, interval, self._clock())
+        except ValueError as error:
+            return _refuse("chart", 400, "Bad Request", str(error))
+        symbols = wire.listed([request.match_info["symbol"]])
+        if not symbols:
             description = "No data found, symbol may be delisted"
             return _refuse("chart", 404, "Not Found", description)
-        return self._answer("chart", [part])
+        span = Span(interval=interval, period=period)
+        return self._answer("chart", [self._part(symbols[0], span, wire.chart, wire.charted)])
+
+    async def _faulty(self) -> web.Response | None:
+        """Wait as long as a fault makes one wait; return what one says instead of an answer."""
+        self.books.sweep()
+        if seconds := faults.delay(self.books.board):
+            await asyncio.sleep(seconds)
+        self.books.sweep()
+        refusal = faults.refusal(self.books.board)
+        if refusal is None:
+            return None
+        return web.Response(
+            text=refusal.body,
+            status=refusal.status,
+            content_type=refusal.content_type,
+            headers=refusal.headers,
+        )
+
+    def _part(self, symbol: str, span: Span, make: Make, write: Write) -> Part:
+        """Return what is said of a symbol, with what faults make of it."""
+        board = self.books.board
+        at_ns, frozen = faults.quoted_at(board, symbol, self._quoted_at(), self._delay_ns)
+        content = make(self._market, symbol, at_ns=_whole(at_ns), span=span)
+        content, edited = faults.edit(board, symbol, content)
+        fault = ",".join(name for name in (frozen, edited) if name)
+        return Part(symbol=symbol, body=write(symbol, content), fault=fault)
 
     def _answer(self, kind: str, parts: Sequence[Part]) -> web.Response:
         now_ns = self._clock()
@@ -104,14 +157,13 @@ class YahooSimulator:
                 symbol=part.symbol,
                 encoding="json",
                 raw=part.body.decode(),
+                fault=part.fault,
             )
             for sequence, part in enumerate(parts, start=self._sent + 1)
         ]
         try:
-            self._ledger.append(entries)
+            self.books.write(entries)
         except LedgerError as error:
-            if not self.failed.done():
-                self.failed.set_exception(error)
             raise web.HTTPInternalServerError from error
         self._sent += len(entries)
         response = _json(wire.body(kind, parts))
@@ -119,8 +171,38 @@ class YahooSimulator:
         return response
 
 
-async def _ready(_: web.Request) -> web.Response:
-    return web.Response(text="ready\n")
+def _whole(at_ns: int) -> int:
+    """Return the whole second of a moment."""
+    return at_ns - at_ns % SECOND_NS
+
+
+def _period(query: Mapping[str, str], interval: str, now_ns: int) -> tuple[int, int] | None:
+    """Return the period that is asked for, in ns, if one is. Raises ValueError with a sentence."""
+    given = [name for name in ("period1", "period2") if name in query]
+    if not given:
+        return None
+    if len(given) < len(("period1", "period2")):
+        message = "Invalid input - period1 and period2 go together"
+        raise ValueError(message)
+    for name in given:
+        if not query[name].isdecimal():
+            message = f"Invalid input - {name}={query[name]} is no number of seconds"
+            raise ValueError(message)
+    first, until = (int(query[name]) for name in given)
+    if first >= until:
+        message = (
+            "Invalid input - start date cannot be after end date. "
+            f"startDate = {first}, endDate = {until}"
+        )
+        raise ValueError(message)
+    days = wire.REACH_DAYS[interval]
+    if first * SECOND_NS < now_ns - days * DAY_NS:
+        message = (
+            f"{interval} data not available for startTime={first} and endTime={until}. "
+            f"The requested range must be within the last {days} days."
+        )
+        raise ValueError(message)
+    return first * SECOND_NS, until * SECOND_NS
 
 
 def _unserved(kind: str, span: str, interval: str) -> web.Response | None:

@@ -15,9 +15,11 @@ from infra.simulators.market import LISTINGS, MINUTE_NS, SECOND_NS, Bar, Market,
 
 #: More symbols than this in one spark call are refused.
 SPARK_LIMIT = 20
-#: The intervals served, in minutes; the history reaches back as far as a regular session lasts.
+#: The intervals served, in minutes; the day's history is as long as a regular session.
 INTERVALS = {"1m": 1, "5m": 5}
 _HISTORY_MINUTES = 390
+#: How many days back a period may begin.
+REACH_DAYS = {"1m": 30, "5m": 60}
 #: One bar in so many has nulls: the vendor missed it.
 _HOLES = 60
 
@@ -25,18 +27,38 @@ _EXCHANGES = {"A": ("NYQ", "NYSE"), "B": ("PCX", "NYSEArca"), "C": ("NMS", "Nasd
 _FUNDS = {"SPY", "QQQ"}
 
 
+#: What an answer says of one symbol, before it is written.
+Content = dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What an answer says of one symbol.
+    """What an answer says of one symbol, as it is sent.
 
     Attributes:
         symbol: the symbol as the market calls it.
         body: its object in the body, byte for byte.
+        fault: the faults that changed it, joined by commas.
 
     """
 
     symbol: str
     body: bytes
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """What is asked of the history.
+
+    Attributes:
+        interval: a bar's length, a key of `INTERVALS`.
+        period: (first, last) moment in ns of which the second is not in it; None for the day.
+
+    """
+
+    interval: str
+    period: tuple[int, int] | None = None
 
 
 def symbols() -> dict[str, str]:
@@ -47,40 +69,47 @@ def symbols() -> dict[str, str]:
 _SYMBOLS = symbols()
 
 
-def spark(market: Market, names: Iterable[str], *, at_ns: int, interval: str) -> list[Part]:
-    """Return an entry for each known symbol, in the order asked; unknown ones are left out."""
-    parts = []
-    for name in dict.fromkeys(names):
-        if name not in _SYMBOLS:
-            continue
-        symbol = _SYMBOLS[name]
-        bars = _history(market, symbol, at_ns, interval)
-        response = {
-            "meta": _meta(market, symbol, at_ns, interval),
-            "timestamp": _timestamps(bars, at_ns),
-            "indicators": {"quote": [{"close": _column(symbol, bars, market, at_ns, "close")}]},
-        }
-        body = orjson.dumps({"symbol": name, "response": [response]})
-        parts.append(Part(symbol=symbol, body=body))
-    return parts
+def listed(names: Iterable[str]) -> list[str]:
+    """Return the market's names of those that are known, in the order asked, once each."""
+    return [_SYMBOLS[name] for name in dict.fromkeys(names) if name in _SYMBOLS]
 
 
-def chart(market: Market, name: str, *, at_ns: int, interval: str) -> Part | None:
-    """Return the one result of a chart, or None where the symbol is unknown."""
-    if name not in _SYMBOLS:
-        return None
-    symbol = _SYMBOLS[name]
-    bars = _history(market, symbol, at_ns, interval)
-    columns = {
-        column: _column(symbol, bars, market, at_ns, column)
-        for column in ("open", "high", "low", "close", "volume")
-    }
-    result = {
-        "meta": _meta(market, symbol, at_ns, interval),
-        "timestamp": _timestamps(bars, at_ns),
+def spark(market: Market, symbol: str, *, at_ns: int, span: Span) -> Content:
+    """Return what `spark` says of a symbol; `sparked` wraps it."""
+    return _content(market, symbol, at_ns, span, ("close",))
+
+
+def sparked(symbol: str, content: Content) -> bytes:
+    """Return a symbol's entry in an answer of `spark`."""
+    return orjson.dumps({"symbol": symbol.replace(".", "-"), "response": [content]})
+
+
+def chart(market: Market, symbol: str, *, at_ns: int, span: Span) -> Content:
+    """Return the one result of a chart."""
+    return _content(market, symbol, at_ns, span, ("open", "high", "low", "close", "volume"))
+
+
+def charted(_: str, content: Content) -> bytes:
+    """Return a symbol's result in an answer of `chart`."""
+    return orjson.dumps(content)
+
+
+def _content(market: Market, symbol: str, at_ns: int, span: Span, names: Sequence[str]) -> Content:
+    bars = _history(market, symbol, at_ns, span)
+    # The running bar stands last, with the price of the moment as its only one and no volume yet.
+    running = span.period is None or span.period[0] <= at_ns < span.period[1]
+    columns = {name: _column(symbol, bars, name) for name in names}
+    times = [bar.start_ns // SECOND_NS for bar in bars]
+    if running:
+        price = market.price(symbol, at_ns)
+        times.append(at_ns // SECOND_NS)
+        for name, column in columns.items():
+            column.append(0 if name == "volume" else price)
+    return {
+        "meta": _meta(market, symbol, at_ns, span),
+        "timestamp": times,
         "indicators": {"quote": [columns]},
     }
-    return Part(symbol=symbol, body=orjson.dumps(result))
 
 
 def body(kind: str, parts: Sequence[Part]) -> bytes:
@@ -95,36 +124,38 @@ def refusal(kind: str, code: str, description: str) -> bytes:
     return orjson.dumps({kind: {"result": None, "error": error}})
 
 
-def _history(market: Market, symbol: str, at_ns: int, interval: str) -> list[Bar]:
-    """Return the day's bars that are over by `at_ns`, at most the last session's length of them."""
-    length = INTERVALS[interval] * MINUTE_NS
+def _history(market: Market, symbol: str, at_ns: int, span: Span) -> list[Bar]:
+    """Return the bars that are over by `at_ns`: of the period, or of the day.
+
+    Of the day at most so many as the last session is long.
+    """
+    length = INTERVALS[span.interval] * MINUTE_NS
     last_end = at_ns - at_ns % length
-    first = max(day_start(at_ns), last_end - _HISTORY_MINUTES * MINUTE_NS)
-    return [market.bar(symbol, start, start + length) for start in range(first, last_end, length)]
+    if span.period is None:
+        first = max(day_start(at_ns), last_end - _HISTORY_MINUTES * MINUTE_NS)
+        starts = range(first, last_end, length)
+    else:
+        first, until = span.period
+        starts = range(-(-first // length) * length, min(until, last_end), length)
+    return [market.bar(symbol, start, start + length) for start in starts]
 
 
-def _timestamps(bars: Sequence[Bar], at_ns: int) -> list[int]:
-    return [*(bar.start_ns // SECOND_NS for bar in bars), at_ns // SECOND_NS]
-
-
-def _column(
-    symbol: str, bars: Sequence[Bar], market: Market, at_ns: int, column: str
-) -> list[float | int | None]:
-    """Return one column: a value a bar, and last the price of the moment, without volume yet."""
-    now = 0 if column == "volume" else market.price(symbol, at_ns)
-    return [*(None if _hole(symbol, bar) else getattr(bar, column) for bar in bars), now]
+def _column(symbol: str, bars: Sequence[Bar], name: str) -> list[float | int | None]:
+    """Return one column, a value a bar."""
+    return [None if _hole(symbol, bar) else getattr(bar, name) for bar in bars]
 
 
 def _hole(symbol: str, bar: Bar) -> bool:
     return zlib.crc32(f"{symbol}/{bar.start_ns}".encode()) % _HOLES == 0
 
 
-def _meta(market: Market, symbol: str, at_ns: int, interval: str) -> dict[str, Any]:
+def _meta(market: Market, symbol: str, at_ns: int, span: Span) -> dict[str, Any]:
     """Return what both endpoints say of a symbol beside its history."""
     listing = market.listing(symbol)
     exchange, full_exchange = _EXCHANGES[listing.tape]
     day = market.day(symbol, at_ns)
-    previous_close = market.previous_close(symbol, at_ns)
+    # Of a period only the close before it is told, which is not the day's previous one.
+    before = market.previous_close(symbol, span.period[0] if span.period else at_ns)
     return {
         "currency": "USD",
         "symbol": symbol.replace(".", "-"),
@@ -140,12 +171,12 @@ def _meta(market: Market, symbol: str, at_ns: int, interval: str) -> dict[str, A
         "regularMarketDayHigh": day.high,
         "regularMarketDayLow": day.low,
         "regularMarketVolume": day.volume,
-        "chartPreviousClose": previous_close,
-        "previousClose": previous_close,
+        "chartPreviousClose": before,
+        **({} if span.period else {"previousClose": before}),
         "priceHint": 2,
         "currentTradingPeriod": _trading_period(at_ns),
-        "dataGranularity": interval,
-        "range": "1d",
+        "dataGranularity": span.interval,
+        "range": "" if span.period else "1d",
     }
 
 

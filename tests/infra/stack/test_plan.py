@@ -149,6 +149,17 @@ def test_the_simulated_market_is_used_without_keys() -> None:
     assert named(layout, "yahoo").env["YAHOO_POLL_SECONDS"] == "5"
 
 
+def test_the_simulators_listen_where_the_plan_says() -> None:
+    """Each port that is reserved for them is one that they are told to take."""
+    layout = plan(replace(HERE, port_offset=1))
+    alpaca = named(layout, "alpaca-simulator").command
+    assert alpaca[alpaca.index("--port") + 1] == "19101"
+    assert alpaca[alpaca.index("--http-port") + 1] == "19103"
+    yahoo = named(layout, "yahoo-simulator").command
+    assert yahoo[yahoo.index("--port") + 1] == "19102"
+    assert {19101, 19102, 19103} <= layout.ports.keys()
+
+
 def test_the_real_market_is_left_to_the_workers() -> None:
     """Live, the vendors' addresses are the workers' own defaults."""
     layout = plan(replace(HERE, live=True))
@@ -181,6 +192,9 @@ def test_addresses_are_where_things_are() -> None:
     here = {address.name: address.where for address in plan(HERE).addresses}
     assert "127.0.0.1:18123" in here["prices"]
     assert here["metrics"].startswith("http://127.0.0.1:19090/")
+    assert here["alpaca faults"] == "http://127.0.0.1:19102/faults"
+    assert here["yahoo faults"] == "http://127.0.0.1:19101/faults"
+    assert not [a for a in plan(replace(HERE, live=True)).addresses if "faults" in a.name]
     elsewhere = {
         address.name: address.where
         for address in plan(

@@ -28,7 +28,7 @@ async def start(ledger_path: Path) -> AsyncIterator[Start]:
     with Ledger(ledger_path) as ledger:
 
         async def start_one(*, symbol_limit: int = 30, **options: Any) -> str:
-            rules = Rules(key="key", secret="secret", symbol_limit=symbol_limit)
+            rules = Rules(keys={"key": "secret"}, symbol_limit=symbol_limit)
             options = {"rate": 500, **options}
             simulator = AlpacaSimulator(Market(7), ledger, rules=rules, **options)
             started.append(simulator)

@@ -17,7 +17,7 @@ from infra.simulators.alpaca.session import (
     greet,
 )
 
-RULES = Rules(key="k", secret="s", symbol_limit=3)
+RULES = Rules(keys={"k": "s"}, symbol_limit=3)
 FEED = frozenset({"AAPL", "MSFT", "TSLA"})
 NEW = Session(symbols=FEED)
 IN = Session(symbols=FEED, authenticated=True)

@@ -15,6 +15,7 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
+from infra import ops_cli, sim_cli
 from infra.kafka.admin import TopicMismatchError, ensure_topics
 from infra.settings import EX_CONFIG, EX_UNAVAILABLE, StageSettings, load
 from infra.stack import board as boards
@@ -40,6 +41,9 @@ app = typer.Typer(
 )
 topics = typer.Typer(help="The topics on Kafka.", no_args_is_help=True)
 app.add_typer(topics, name="topics")
+app.command()(ops_cli.reconnect)
+app.command()(ops_cli.reload_symbols)
+app.add_typer(sim_cli.app, name="sim")
 
 Data = Annotated[Path, typer.Option("--data", help="The directory that everything is kept under.")]
 

@@ -24,7 +24,7 @@ from ingest.alpaca.worker import AlpacaWorker
 from ingest.clock import read_clock
 from ingest.commands import obey
 from ingest.following import Announcements, watch_symbols
-from ingest.keys import watch_keys
+from ingest.keyring import watch_keys
 from ingest.losses import Losses
 from ingest.publish import Publisher
 from ingest.settings import AlpacaSettings, YahooSettings

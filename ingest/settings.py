@@ -8,7 +8,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from infra.market_settings import MarketSettings
 from infra.settings import StageSettings
-from ingest.keys import Keys, KeysError, read_key_files, read_keys_file
+from ingest.keyring import read_key_files, read_keys_file
+from ingest.keys import Keys, KeysError
 from ingest.shed import LIMIT_BYTES, MEBIBYTE
 from ingest.symbols import DEFAULT_FILE, read
 

@@ -8,14 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.keys import (
-    Keys,
-    KeysError,
-    parse_keys,
-    read_key_files,
-    read_keys_file,
-    watch_keys,
-)
+from ingest.keyring import read_key_files, read_keys_file, watch_keys
+from ingest.keys import Keys, KeysError, parse_keys
 from tests.ingest.fakes import eventually
 
 OLD = Keys(key_id="PKOLD", secret="old-secret")

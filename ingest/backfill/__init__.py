@@ -1,0 +1,1 @@
+"""Fills the gaps of the stream from the vendor's history."""

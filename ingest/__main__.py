@@ -1,4 +1,4 @@
-"""`python -m ingest alpaca`, `python -m ingest yahoo`: one worker, one process."""
+"""`python -m ingest alpaca`, `yahoo`, `backfill`: one worker, one process."""
 
 import asyncio
 import random
@@ -21,6 +21,7 @@ from infra.topics import (
 )
 from ingest.alpaca.session import Plan, Session
 from ingest.alpaca.worker import AlpacaWorker
+from ingest.backfill.stage import backfill
 from ingest.clock import read_clock
 from ingest.commands import obey
 from ingest.following import Announcements, watch_symbols
@@ -151,7 +152,11 @@ def yahoo() -> int:
     return asyncio.run(main())
 
 
-STAGES: Mapping[str, Callable[[], int]] = {"alpaca": alpaca, "yahoo": yahoo}
+STAGES: Mapping[str, Callable[[], int]] = {
+    "alpaca": alpaca,
+    "yahoo": yahoo,
+    "backfill": backfill,
+}
 
 
 def _run_id(source: str) -> str:
@@ -164,8 +169,9 @@ def main(arguments: Sequence[str]) -> int:
         case [name] if name in STAGES:
             return STAGES[name]()
     said = " ".join(arguments) or "nothing"
+    *others, last = STAGES
     print(  # noqa: T201  # for the person at the terminal
-        f"python -m ingest: unknown source {said!r}: expected {' or '.join(STAGES)}",
+        f"python -m ingest: unknown source {said!r}: expected {', '.join(others)} or {last}",
         file=sys.stderr,
     )
     return EX_USAGE

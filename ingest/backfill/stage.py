@@ -9,7 +9,7 @@ from infra.settings import load
 from infra.telemetry import Meters, configure_logging
 from infra.topics import RAW_ALPACA, SOURCES_GAPS, SOURCES_SYMBOLS
 from ingest.backfill.worker import BackfillWorker
-from ingest.keys import watch_keys
+from ingest.keyring import watch_keys
 from ingest.publish import Publisher
 from ingest.settings import BackfillSettings
 from ingest.stage import Beside, Stage

@@ -29,7 +29,7 @@ def test_wrong_command_line_is_one_sentence(
     assert main(arguments) == EX_USAGE
     said = " ".join(arguments) or "nothing"
     assert capsys.readouterr().err == (
-        f"python -m ingest: unknown source {said!r}: expected alpaca or yahoo\n"
+        f"python -m ingest: unknown source {said!r}: expected alpaca, yahoo or backfill\n"
     )
 
 

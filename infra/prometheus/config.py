@@ -12,6 +12,7 @@ SCRAPE_SECONDS = 5
 JOBS: Mapping[str, tuple[str, ...]] = {
     "alpaca-gateway": ("alpaca",),
     "alpaca-yahoo": ("yahoo",),
+    "alpaca-backfill": ("backfill",),
     "alpaca-router": ("validate", "route", "forward"),
     "alpaca-sink": ("clickhouse", "prometheus-sink"),
     "prometheus": ("prometheus",),

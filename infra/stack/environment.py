@@ -18,6 +18,9 @@ class StackEnvironment(StageSettings):
         alertmanager_url: an Alertmanager that alerts are sent to.
         alpaca_api_key_id: with the secret key: the real vendors instead of the simulators.
         alpaca_api_secret_key: the other half.
+        alpaca_api_key_id_file: the same by files, one each.
+        alpaca_api_secret_key_file: the other half.
+        alpaca_keys_file: the same by one file.
 
     """
 
@@ -27,6 +30,9 @@ class StackEnvironment(StageSettings):
     alertmanager_url: str | None = None
     alpaca_api_key_id: SecretStr | None = None
     alpaca_api_secret_key: SecretStr | None = None
+    alpaca_api_key_id_file: str | None = None
+    alpaca_api_secret_key_file: str | None = None
+    alpaca_keys_file: str | None = None
 
     @field_validator("clickhouse_url", "prometheus_url", "alertmanager_url")
     @classmethod
@@ -53,7 +59,8 @@ class StackEnvironment(StageSettings):
     @property
     def live(self) -> bool:
         """Whether the real vendors are used."""
-        return self.alpaca_api_key_id is not None
+        ways = (self.alpaca_api_key_id, self.alpaca_api_key_id_file, self.alpaca_keys_file)
+        return any(way is not None for way in ways)
 
     @property
     def kafka_elsewhere(self) -> str | None:

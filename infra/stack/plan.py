@@ -40,6 +40,7 @@ PORTS: Final[Mapping[str, tuple[tuple[int, str], ...]]] = {
     "route": ((19204, "the router's metrics"),),
     "forward": ((19205, "the forwarder's metrics"),),
     "prometheus-sink": ((19207, "the Prometheus sink's metrics"),),
+    "backfill": ((19208, "the backfill's metrics"),),
 }
 
 #: How long each may take to end by itself. Along any chain of dependencies the sum stays under the
@@ -56,6 +57,8 @@ SIMULATED_KEYS: Final = {
     "ALPACA_API_KEY_ID": "simulated-key",
     "ALPACA_API_SECRET_KEY": "simulated-secret",
 }
+#: The simulated market never closes.
+SIMULATED_MARKET: Final = {"MARKET_HOURS": "always"}
 #: There is one worker a stage here: after a crash it goes on at once, under the same name.
 ONLY_WORKER: Final = {"MEMBER_NAME": "local"}
 #: Where a simulator's faults are switched: (the address's name, the process, which of its ports)
@@ -273,7 +276,7 @@ def _simulators(settings: StackSettings) -> tuple[Process, ...]:
 
 
 def _stages(settings: StackSettings) -> tuple[Process, ...]:
-    alpaca, yahoo = _vendors(settings)
+    alpaca, history, yahoo = _vendors(settings)
     after_topics = ("topics",)
     return (
         *(
@@ -294,6 +297,13 @@ def _stages(settings: StackSettings) -> tuple[Process, ...]:
             settings,
             *("alpaca", "ingest", "alpaca"),
             env=alpaca,
+            secrets=ALPACA_SECRETS if settings.live else (),
+            after=(*after_topics, *(() if settings.live else ("alpaca-simulator",))),
+        ),
+        _stage(
+            settings,
+            *("backfill", "ingest", "backfill"),
+            env={**history, **ONLY_WORKER},
             secrets=ALPACA_SECRETS if settings.live else (),
             after=(*after_topics, *(() if settings.live else ("alpaca-simulator",))),
         ),
@@ -338,16 +348,20 @@ def _pipeline(settings: StackSettings) -> dict[str, str]:
     return {
         "KAFKA_BOOTSTRAP_SERVERS": settings.kafka,
         "TOPIC_PREFIX": settings.topic_prefix,
+        **({} if settings.live else SIMULATED_MARKET),
     }
 
 
-def _vendors(settings: StackSettings) -> tuple[dict[str, str], dict[str, str]]:
+def _vendors(settings: StackSettings) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Return where the stream, its history and Yahoo are: what is empty is the real one."""
     if settings.live:
-        return {}, {}
+        return {}, {}, {}
     alpaca = f"ws://{HOST}:{settings.port('alpaca-simulator')}/v2/iex"
+    history = f"http://{HOST}:{settings.port('alpaca-simulator', 1)}"
     yahoo = f"http://{HOST}:{settings.port('yahoo-simulator')}"
     return (
         {"ALPACA_STREAM_URL": alpaca, **SIMULATED_KEYS},
+        {"ALPACA_DATA_URL": history, **SIMULATED_KEYS},
         {"YAHOO_BASE_URL": yahoo, "YAHOO_POLL_SECONDS": str(SIMULATED_POLL_SECONDS)},
     )
 

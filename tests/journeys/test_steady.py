@@ -14,7 +14,13 @@ from tests.test_readme import commands
 
 RATE = 500
 SECONDS = 60
-TARGETS = {"alpaca-gateway", "alpaca-yahoo", "alpaca-router", "alpaca-sink"}
+TARGETS = {
+    "alpaca-gateway",
+    "alpaca-yahoo",
+    "alpaca-backfill",
+    "alpaca-router",
+    "alpaca-sink",
+}
 
 
 @pytest.mark.journey

@@ -168,14 +168,15 @@ def test_the_real_market_is_left_to_the_workers() -> None:
 
 
 def test_a_secret_is_seen_by_whom_it_is_for_alone() -> None:
-    """The real keys reach the Alpaca worker, ClickHouse's address its sink, and nobody else."""
+    """The real keys reach who speaks to Alpaca, ClickHouse's address its sink, and nobody else."""
     inherited = dict.fromkeys(SECRETS, "hidden") | {"PATH": "/bin"}
     layout = plan(replace(HERE, live=True, clickhouse_url="http://user:hidden@ch:8123"))
     seen = {
         process.name: {key for key in SECRETS if key in visible(inherited, process)}
         for process in layout.processes
     }
-    assert seen.pop("alpaca") == {"ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY"}
+    for who in ("alpaca", "backfill"):
+        assert seen.pop(who) == {"ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY"}
     assert seen.pop("clickhouse") == {"CLICKHOUSE_URL"}
     assert not any(seen.values())
     assert visible(inherited, layout.processes[0])["PATH"] == "/bin"

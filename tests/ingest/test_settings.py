@@ -178,6 +178,14 @@ def test_broken_list_of_symbols_is_named(
             "YAHOO_BASE_URL: 'yahoo.com' is not a URL of the form https://... or http://...",
         ),
         (
+            {"PUBLISH_BUFFER_MB": "7"},
+            "PUBLISH_BUFFER_MB: input should be greater than or equal to 8",
+        ),
+        (
+            {"PUBLISH_BUFFER_MB": "4097"},
+            "PUBLISH_BUFFER_MB: input should be less than or equal to 4096",
+        ),
+        (
             {"YAHOO_POLL_SECONDS": "0"},
             "YAHOO_POLL_SECONDS: input should be greater than or equal to 1",
         ),

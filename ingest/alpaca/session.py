@@ -662,7 +662,7 @@ class Session:
         return [Resumed(**self._stamp(now), symbols=[])]
 
     def _note_halt(self, message: Message) -> None:
-        if wire.is_halt(message):
+        if message.symbol in self.subscription.wanted and wire.is_halt(message):
             self._halted.add(message.symbol)
         else:
             self._halted.discard(message.symbol)

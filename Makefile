@@ -5,13 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check setup tools requirements format generate clean
+.PHONY: run test chaos check setup tools requirements format generate clean
 
 run: tools
 	@$(BIN)/twinfeed up
 
 test: tools check
 	$(BIN)/pytest -m "service or journey"
+
+# half an hour of faults at random on the whole pipeline, and then the books are balanced
+chaos: tools
+	CHAOS_SECONDS=1800 $(BIN)/pytest -q tests/journeys/test_chaos.py
 
 check: setup
 	$(BIN)/ruff check .

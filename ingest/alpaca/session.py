@@ -36,7 +36,8 @@ that is merely quiet costs a few reconnections and no loop. Symbols in a halt ar
 speak.
 
 Every connection that was subscribed and is lost opens a gap; the next one that has subscribed to
-all that it can have ends it.
+all that it can have ends it. A stream that was lively and pauses, and goes on before it is given
+up, leaves a gap as well: nobody can tell what was missed meanwhile, but its history can.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,13 @@ SOURCE: Literal["alpaca"] = "alpaca"
 REFUSALS_BELIEVED = 5
 #: How often we authenticate on one connection before we take "not authenticated" for a refusal.
 AUTHENTICATIONS = 3
+#: A pause is one of at least this, and of so many times the usual spacing of frames.
+PAUSE_S = 5.0
+PAUSE_SPACINGS = 30
+#: The share of a new frame in the usual spacing, and how many it takes to know what is usual.
+SPACING_WEIGHT = 0.05
+SPACINGS_KNOWN = 20
+
 #: How often at least the silence of a connection is looked at while the market may be closed.
 SILENCE_LOOK_S = 1.0
 
@@ -388,6 +396,10 @@ class Session:
         self._mute_s = patience.mute_s
         self._stalled = False
         self._halted: set[str] = set()
+        #: The usual time between two frames of data, and how many of them it was learnt from.
+        self._spacing_s = 0.0
+        self._spacings = 0
+        self._pauses = 0
         self._settled: frozenset[str] | None = None
 
     @property
@@ -652,14 +664,34 @@ class Session:
 
     def _hear(self, now: Now) -> list[Output]:
         """Take note that data came."""
+        outputs = self._pause(now)
         self._quiet_since = now
         if not self._stalled:
-            return []
+            return outputs
         self._stalled = False
         self._mute_s = self._patience.mute_s
         if self.state is State.CONNECTED and not self.subscription.waiting:
             self.deadline = now.monotonic_s + self._mute_s
-        return [Resumed(**self._stamp(now), symbols=[])]
+        return [*outputs, Resumed(**self._stamp(now), symbols=[])]
+
+    def _pause(self, now: Now) -> list[Output]:
+        """Return the gap of a pause that is over, if it was one."""
+        before = self._quiet_since
+        if before is None:
+            return []
+        spacing_s = now.monotonic_s - before.monotonic_s
+        known = self._spacings >= SPACINGS_KNOWN
+        if known and spacing_s > max(PAUSE_S, PAUSE_SPACINGS * self._spacing_s):
+            market_s = self._market.open_ns(before.wall_ns, now.wall_ns) / NS
+            if market_s >= PAUSE_S and not self._gaps and self._streamed:
+                self._pauses += 1
+                gap_id = f"{self.session_id}/pause-{self._pauses}"
+                self._gaps.append(self._gap(gap_id, "stalled", self._streamed, before, now))
+                return [*self._gaps, *self._end_gaps(now)]
+            return []
+        self._spacings += 1
+        self._spacing_s += (spacing_s - self._spacing_s) * max(SPACING_WEIGHT, 1 / self._spacings)
+        return []
 
     def _note_halt(self, message: Message) -> None:
         if message.symbol in self.subscription.wanted and wire.is_halt(message):
@@ -674,17 +706,28 @@ class Session:
         if not streamed or self._cause is None or self._gaps:
             return []  # nothing was to come on it, or a gap is open already
         reason = self._cause.reason
-        opened = GapOpened(
-            source=SOURCE,
-            feed=self._plan.feed,
-            gap_id=self.session_id,
-            at_ns=now.wall_ns,
-            cause=reason if reason in ("stalled", "asked") else "disconnected",
-            symbols=list(streamed),
-            since_ns=(quiet_since or now).wall_ns,
-        )
+        cause = reason if reason in ("stalled", "asked") else "disconnected"
+        opened = self._gap(self.session_id, cause, streamed, quiet_since or now, now)
         self._gaps.append(opened)
         return [opened]
+
+    def _gap(
+        self,
+        gap_id: str,
+        cause: Literal["disconnected", "stalled", "asked"],
+        symbols: tuple[str, ...],
+        since: Now,
+        now: Now,
+    ) -> GapOpened:
+        return GapOpened(
+            source=SOURCE,
+            feed=self._plan.feed,
+            gap_id=gap_id,
+            at_ns=now.wall_ns,
+            cause=cause,
+            symbols=list(symbols),
+            since_ns=since.wall_ns,
+        )
 
     def _end_gaps(self, now: Now) -> list[Output]:
         gaps, self._gaps = self._gaps, []

@@ -886,6 +886,48 @@ def test_connected_but_mute_for_hours_is_noticed_after_half_a_minute() -> None:
     assert not any(isinstance(output, Resumed) for output in driver.say(TRADE))
 
 
+def _lively(driver: Driver) -> None:
+    for _ in range(50):
+        driver.seconds += 0.02
+        driver.say(TRADE)
+
+
+def test_a_pause_that_ends_by_itself_is_a_gap_too() -> None:
+    """A lively stream that says nothing for seconds, and goes on: what it missed can be had."""
+    driver = Driver()
+    driver.stream()
+    _lively(driver)
+    heard_ns = driver.now.wall_ns
+    driver.seconds += 12
+    outputs = driver.say(TRADE)
+    opened, ended = _only(GapOpened, outputs), _only(GapEnded, outputs)
+    assert (opened.cause, opened.since_ns, opened.symbols) == ("stalled", heard_ns, list(SYMBOLS))
+    assert (ended.gap_id, ended.until_ns) == (opened.gap_id, driver.now.wall_ns)
+    assert not any(isinstance(output, Disconnected | Stalled) for output in outputs)
+    driver.seconds += 12
+    assert _only(GapOpened, driver.say(TRADE)).gap_id != opened.gap_id
+
+
+@pytest.mark.parametrize("spacing_s", [0.5, 2.0, 20.0])
+def test_a_stream_that_is_seldom_heard_does_not_pause(spacing_s: float) -> None:
+    """What is usual is no pause, even where it is seconds; nor is half a minute's worth of it."""
+    driver = Driver()
+    driver.stream()
+    for number in range(200):
+        driver.seconds += spacing_s * (1 + number % 3)
+        assert not any(isinstance(output, GapOpened) for output in driver.say(TRADE))
+
+
+def test_a_night_is_no_pause() -> None:
+    """The first tick of the morning after a lively day leaves no gap behind it."""
+    evening = Driver()
+    driver = Driver(market=Night(evening.now.wall_ns + 12 * 3600 * 10**9, 3600 * 10**9))
+    driver.stream()
+    _lively(driver)
+    driver.seconds += 12 * 3600
+    assert not any(isinstance(output, GapOpened) for output in driver.say(TRADE))
+
+
 def test_the_watchdog_does_not_fire_all_night() -> None:
     """Twelve hours of silence in a closed market are no stall; half a minute of it open are."""
     driver = Driver()

@@ -33,6 +33,8 @@ from infra.simulators.ledger import Ledger, LedgerError, Line
 
 #: How often it is seen whether a fault is over; its end bears the right time however late that is.
 _SWEEP_SECONDS = 0.05
+#: How long the answers under way have when the simulator stops.
+_LAST_ANSWERS_SECONDS = 1.0
 
 
 class Books:
@@ -169,7 +171,13 @@ class Listener:
     def __init__(self, routes: Sequence[web.RouteDef]) -> None:
         app = web.Application()
         app.router.add_routes([*routes, web.get("/ready", ready)])
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            # an answer that a fault holds up is worth waiting for to nobody who has left
+            handler_cancellation=True,
+            shutdown_timeout=_LAST_ANSWERS_SECONDS,
+        )
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port. Raises OSError where it is taken."""

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from infra.simulators.ledger import Entry, Ledger, LedgerError, read
+from infra.simulators.ledger import (
+    Entry,
+    FaultBegun,
+    FaultEnded,
+    Ledger,
+    LedgerError,
+    read,
+    read_faults,
+)
 
 
 def entry(sequence: int, raw: str = '{"T":"t","S":"Ä\\n"}') -> Entry:
@@ -34,6 +42,22 @@ def test_what_was_appended_is_read(tmp_path: Path) -> None:
     entries = list(read(path))
     assert entries == [entry(1), entry(2), entry(3)]
     assert entries[0].wire == '{"T":"t","S":"Ä\\n"}'.encode()
+
+
+def test_faults_stand_between_the_entries(tmp_path: Path) -> None:
+    """Each is read by its own function, in the order in which things happened."""
+    begun = FaultBegun(
+        source="alpaca", fault_id="r-1", name="jump", parameters={"by": 0.25}, at_ns=5
+    )
+    ended = FaultEnded(
+        source="alpaca", fault_id="r-1", name="jump", at_ns=9, uses=1, reason="cleared"
+    )
+    path = tmp_path / "ledger.jsonl"
+    with Ledger(path) as ledger:
+        ledger.append([entry(1), begun, entry(2)])
+        ledger.append([ended])
+    assert list(read(path)) == [entry(1), entry(2)]
+    assert list(read_faults(path)) == [begun, ended]
 
 
 @pytest.mark.service
@@ -77,9 +101,11 @@ def test_a_file_of_nothing_but_a_torn_line_becomes_empty(tmp_path: Path) -> None
 def test_a_broken_line_within_is_named(tmp_path: Path) -> None:
     """A ledger that cannot be trusted says where."""
     path = tmp_path / "ledger.jsonl"
-    path.write_bytes(b'{"source":"elsewhere"}\n')
-    with pytest.raises(LedgerError, match=r"ledger\.jsonl, line 1: "):
-        list(read(path))
+    for line in (b'{"line":"sent","source":"elsewhere"}', b'{"source":"alpaca"}', b"{"):
+        path.write_bytes(line + b"\n")
+        for reader in (read, read_faults):
+            with pytest.raises(LedgerError, match=r"ledger\.jsonl, line 1: "):
+                list(reader(path))
 
 
 def test_two_writers_cannot_share_a_file(tmp_path: Path) -> None:

@@ -1,39 +1,20 @@
 """The quote endpoints as a client sees them."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from infra.simulators.ledger import Ledger, LedgerError, read
 from infra.simulators.market import LISTINGS, MINUTE_NS, SECOND_NS, Market
 from infra.simulators.yahoo.server import YahooSimulator
+from tests.infra.simulators.yahoo.conftest import NOW_NS
 
 MARKET = Market(7)
-#: 2026-11-23 12:34:56.789 UTC, and the second that is quoted then, 15 s behind.
-NOW_NS = 1_795_437_296_789_000_000
+#: The second that is quoted, 15 s behind.
 QUOTED = NOW_NS // SECOND_NS - 15
 DAY = NOW_NS // SECOND_NS // 86_400 * 86_400
-
-
-@pytest.fixture
-def ledger_path(tmp_path: Path) -> Path:
-    """Where the simulator writes down what it sent."""
-    return tmp_path / "ledger.jsonl"
-
-
-@pytest_asyncio.fixture
-async def yahoo(ledger_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
-    """Return a client of a simulator whose clock stands."""
-    with Ledger(ledger_path) as ledger:
-        simulator = YahooSimulator(MARKET, ledger, delay=15, clock=lambda: NOW_NS)
-        port = await simulator.start("127.0.0.1", 0)
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
-            yield client
-        await simulator.stop()
 
 
 async def get(client: aiohttp.ClientSession, path: str) -> tuple[int, Any]:
@@ -155,6 +136,70 @@ async def test_refusals_have_yahoos_shape(
     kind = "chart" if "chart" in path else "spark"
     body = {"code": error[0], "description": error[1]}
     assert await get(yahoo, path) == (status, {kind: {"result": None, "error": body}})
+    assert list(read(ledger_path)) == []
+
+
+PERIOD = "/v8/finance/chart/AAPL?interval=5m&period1={}&period2={}"
+
+
+async def test_a_period_has_the_bars_that_begin_in_it(yahoo: aiohttp.ClientSession) -> None:
+    """From its first second to before its last, over a midnight as well, in the same envelope."""
+    first, until = DAY - 600 + 1, DAY + 900
+    status, answer = await get(yahoo, PERIOD.format(first, until))
+    assert status == 200
+    (result,) = answer["chart"]["result"]
+    starts = [DAY - 300, DAY, DAY + 300, DAY + 600]
+    assert result["timestamp"] == starts
+    bars = [MARKET.bar("AAPL", at * SECOND_NS, (at + 300) * SECOND_NS) for at in starts]
+    (quote,) = result["indicators"]["quote"]
+    assert quote.keys() == {"open", "high", "low", "close", "volume"}
+    rows = list(zip(*(quote[k] for k in ("open", "high", "low", "close", "volume")), strict=True))
+    for row, bar in zip(rows, bars, strict=True):
+        assert row in [(bar.open, bar.high, bar.low, bar.close, bar.volume), (None,) * 5]
+    meta = result["meta"]
+    assert (meta["dataGranularity"], meta["range"]) == ("5m", "")
+    assert meta["regularMarketTime"] == QUOTED
+    assert meta["chartPreviousClose"] == MARKET.previous_close("AAPL", first * SECOND_NS)
+    assert "previousClose" not in meta
+
+
+async def test_a_period_that_reaches_into_the_present_ends_with_the_running_bar(
+    yahoo: aiohttp.ClientSession,
+) -> None:
+    """Which stands at the moment of the quote, and of which only the price is known."""
+    last_end = QUOTED - QUOTED % 300
+    _, answer = await get(yahoo, PERIOD.format(last_end - 300, QUOTED + 600))
+    (result,) = answer["chart"]["result"]
+    assert result["timestamp"] == [last_end - 300, QUOTED]
+    assert result["indicators"]["quote"][0]["close"][-1] == result["meta"]["regularMarketPrice"]
+    _, answer = await get(yahoo, PERIOD.format(last_end - 300, last_end))
+    assert answer["chart"]["result"][0]["timestamp"] == [last_end - 300]
+
+
+async def test_a_period_to_come_is_empty(yahoo: aiohttp.ClientSession) -> None:
+    """No bars, and no error."""
+    status, answer = await get(yahoo, PERIOD.format(QUOTED + 300, QUOTED + 900))
+    assert (status, answer["chart"]["result"][0]["timestamp"]) == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("period1=1", "Invalid input - period1 and period2 go together"),
+        ("period1=1&period2=x", "Invalid input - period2=x is no number of seconds"),
+        ("period1=-1&period2=5", "Invalid input - period1=-1 is no number of seconds"),
+        ("period1=9&period2=9", "Invalid input - start date cannot be after end date."),
+        ("period1=1&period2=9", "5m data not available for startTime=1 and endTime=9."),
+    ],
+)
+async def test_a_wrong_period_is_refused(
+    yahoo: aiohttp.ClientSession, ledger_path: Path, query: str, words: str
+) -> None:
+    """In Yahoo's shape, with the values."""
+    status, answer = await get(yahoo, f"/v8/finance/chart/AAPL?interval=5m&{query}")
+    assert status == 400
+    assert answer["chart"]["error"]["code"] == "Bad Request"
+    assert answer["chart"]["error"]["description"].startswith(words)
     assert list(read(ledger_path)) == []
 
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from infra.stack.environment import StackEnvironment
-from ingest.settings import AlpacaSettings, YahooSettings
+from ingest.settings import AlpacaSettings, BackfillSettings, YahooSettings
 from processors.settings import ProcessorSettings
 from sinks.clickhouse.settings import ClickHouseSettings
 
@@ -16,6 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SETTINGS: tuple[type[BaseSettings], ...] = (
     StackEnvironment,
     AlpacaSettings,
+    BackfillSettings,
     YahooSettings,
     ProcessorSettings,
     ClickHouseSettings,

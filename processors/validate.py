@@ -1,12 +1,13 @@
 """Is this tick to be believed? Pure: a raw tick and its place in the log in, a verdict out.
 
-Every raw tick gets exactly one verdict: a canonical tick, or a rejection that names the rule, says
-what was found, and keeps the vendor's bytes.
+Every raw tick gets a verdict: a canonical tick, or a rejection that names the rule, says what was
+found, and keeps the vendor's bytes. An answer that holds several bars gets one for each, and at
+most one rejection for those that break a rule.
 """
 
 import math
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -57,10 +58,11 @@ class Broken(NamedTuple):
     detail: str
 
 
-def judge(
-    value: bytes, position: Position, known: Collection[str]
-) -> events.ValidTick | events.RejectedTick:
-    """Return the verdict on one record of a raw topic.
+Verdict = events.ValidTick | events.RejectedTick
+
+
+def judge(value: bytes, position: Position, known: Collection[str]) -> Verdict:
+    """Return the verdict on one record of a raw topic; the first, where it holds several bars.
 
     Args:
         value: the record's value, a `RawTick` as JSON.
@@ -68,13 +70,19 @@ def judge(
         known: the symbols that we follow.
 
     """
+    return _judge_quickly(value, position, known) or _judge_closely(value, position, known)[0]
+
+
+def _judge_quickly(
+    value: bytes, position: Position, known: Collection[str]
+) -> events.ValidTick | None:
+    """Return the tick; None where it is another vendor's or encoding, or something is wrong."""
     try:
         quick = _alpaca_json.decode(value)
         tick = alpaca.event(quick.raw, _where(quick, position))
     except UNREADABLE:
-        # of another vendor or encoding, or something is wrong with it: look closely
-        return _judge_closely(value, position, known)
-    return tick if check(tick, known) is None else _judge_closely(value, position, known)
+        return None
+    return tick if check(tick, known) is None else None
 
 
 def _where(raw: RawTick | _AlpacaJson, position: Position) -> dict[str, Any]:
@@ -90,24 +98,25 @@ def _where(raw: RawTick | _AlpacaJson, position: Position) -> dict[str, Any]:
     }
 
 
-def _judge_closely(
-    value: bytes, position: Position, known: Collection[str]
-) -> events.ValidTick | events.RejectedTick:
+def _judge_closely(value: bytes, position: Position, known: Collection[str]) -> list[Verdict]:
     try:
         raw = _raw_tick.decode(value)
     except UNREADABLE as error:
-        return _unreadable(value, position, f"not a raw tick: {error}")
+        return [_unreadable(value, position, f"not a raw tick: {error}")]
     try:
-        tick = _read(raw, _where(raw, position))
+        ticks = _read(raw, _where(raw, position))
     except alpaca.UnknownTypeError as error:
-        broken = Broken("unknown_type", str(error))
+        return [_rejected(raw, position, Broken("unknown_type", str(error)))]
     except UNREADABLE as error:
-        broken = Broken("malformed", str(error))
-    else:
-        found = check(tick, known)
-        if found is None:
-            return tick
-        broken = found
+        return [_rejected(raw, position, Broken("malformed", str(error)))]
+    broken = {index: found for index, tick in enumerate(ticks) if (found := check(tick, known))}
+    verdicts: list[Verdict] = [tick for index, tick in enumerate(ticks) if index not in broken]
+    if broken:
+        verdicts.append(_rejected(raw, position, next(iter(broken.values()))))
+    return verdicts
+
+
+def _rejected(raw: RawTick, position: Position, broken: Broken) -> events.RejectedTick:
     return events.RejectedTick(
         **_where(raw, position),
         gap_id=raw.gap_id,
@@ -119,7 +128,7 @@ def _judge_closely(
     )
 
 
-def _read(raw: RawTick, where: dict[str, Any]) -> events.ValidTick:
+def _read(raw: RawTick, where: dict[str, Any]) -> Sequence[events.ValidTick]:
     match raw.encoding:
         case "bytes":
             message = "the frame could not be taken apart"
@@ -129,12 +138,13 @@ def _read(raw: RawTick, where: dict[str, Any]) -> events.ValidTick:
         case "json":
             payload = bytes(raw.raw)
     if raw.backfill and raw.source == "alpaca":
-        return alpaca.read_history(
-            payload, raw.backfill, symbol=raw.symbol, where={**where, "gap_id": raw.gap_id}
-        )
+        where["gap_id"] = raw.gap_id
+        return (alpaca.read_history(payload, raw.backfill, symbol=raw.symbol, where=where),)
     if raw.source == "alpaca":
-        return alpaca.read(payload, msgpack=raw.encoding == "msgpack", where=where)
-    return yahoo.read(payload, feed=raw.feed, where=where)
+        return (alpaca.read(payload, msgpack=raw.encoding == "msgpack", where=where),)
+    if raw.feed == "chart-5m":
+        return yahoo.read_bars(payload, where=where)
+    return (yahoo.read(payload, feed=raw.feed, where=where),)
 
 
 def _unreadable(value: bytes, position: Position, detail: str) -> events.RejectedTick:
@@ -234,9 +244,13 @@ def judge_all(
     valid: list[events.ValidTick] = []
     rejected: list[events.RejectedTick] = []
     for value, position in records:
-        verdict = judge(value, position, known)
-        if isinstance(verdict, events.RejectedTick):
-            rejected.append(verdict)
-        else:
-            valid.append(verdict)
+        tick = _judge_quickly(value, position, known)
+        if tick is not None:
+            valid.append(tick)
+            continue
+        for verdict in _judge_closely(value, position, known):
+            if isinstance(verdict, events.RejectedTick):
+                rejected.append(verdict)
+            else:
+                valid.append(verdict)
     return valid, rejected

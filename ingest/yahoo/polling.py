@@ -12,8 +12,6 @@ FRESH_POLLS = 3
 JITTER = 0.05
 #: Failures double the interval up to this.
 CAP_S = 600.0
-#: The least wait after "too many requests" that comes without Retry-After.
-TOO_MANY_FLOOR_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +65,8 @@ class Source:
 
 def pause(source: Source, failure: Failure | None, *, poll_s: float, jitter: float) -> float:
     """Return the seconds from the beginning of the last poll to the next, after its outcome.
+
+    After "too many requests" the breaker has a say as well.
 
     Args:
         source: after the poll.

@@ -5,7 +5,7 @@ part that names no symbol is kept, with its bytes, as one that speaks of none.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -18,24 +18,47 @@ SPARK_SYMBOLS = 20
 #: As much of Yahoo's error as we repeat.
 ERROR_LENGTH = 200
 
-Feed = Literal["spark", "chart"]
+#: A bar's length, as asked for.
+BAR_S = 300
+
+#: Further behind the market than this Yahoo is not: where it has no licence for more, it is 15
+#: minutes late, and polls are up to a minute apart.
+LAG_S = 20 * 60
+
+#: `chart-5m` is the same as `chart`, asked for a window of bars and not for a quote.
+Feed = Literal["spark", "chart", "chart-5m"]
 
 
 class WireError(Exception):
     """An answer is not what Yahoo is known to answer."""
 
 
+class Quote(NamedTuple):
+    """What a part says that the poller itself acts on; the rest is judged later.
+
+    Attributes:
+        symbol: as this pipeline writes it; empty where the bytes name none.
+        traded_at_s: when its last trade was, seconds since the epoch; None where it does not say.
+        has_close: whether it tells the close of the day before.
+
+    """
+
+    symbol: str
+    traded_at_s: int | None = None
+    has_close: bool = False
+
+
 class Part(NamedTuple):
     """What an answer says of one symbol.
 
     Attributes:
-        symbol: as this pipeline writes it; empty where the bytes name none.
+        quote: the symbol, and how fresh and how whole it is.
         encoding: `json`, or `bytes` for a piece of a part that is too long for one record.
         data: the vendor's bytes.
 
     """
 
-    symbol: str
+    quote: Quote
     encoding: Literal["json", "bytes"]
     data: msgspec.Raw
 
@@ -56,21 +79,30 @@ class _Chart(msgspec.Struct, frozen=True):
     chart: _Result
 
 
-class _SparkPart(msgspec.Struct, frozen=True):
+# What is not of the type it should be must not hide the symbol, so it is read as anything at all.
+class _Meta(msgspec.Struct, frozen=True, rename="camel"):
     symbol: _Symbol
-
-
-class _Meta(msgspec.Struct, frozen=True):
-    symbol: _Symbol
+    regular_market_time: Any = None
+    previous_close: Any = None
+    chart_previous_close: Any = None
 
 
 class _ChartPart(msgspec.Struct, frozen=True):
     meta: _Meta
 
 
+class _SparkPart(msgspec.Struct, frozen=True):
+    symbol: _Symbol
+
+
+class _SparkQuote(msgspec.Struct, frozen=True):
+    response: list[_ChartPart]
+
+
 _spark = msgspec.json.Decoder(_Spark)
 _chart = msgspec.json.Decoder(_Chart)
 _spark_part = msgspec.json.Decoder(_SparkPart)
+_spark_quote = msgspec.json.Decoder(_SparkQuote)
 _chart_part = msgspec.json.Decoder(_ChartPart)
 
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -103,6 +135,21 @@ def chart_path(symbol: str) -> str:
     return f"/v8/finance/chart/{quote(to_yahoo(symbol), safe='')}?range=1d&interval=5m"
 
 
+def bars_path(symbol: str, since_s: int, until_s: int) -> str:
+    """Return the path that asks for one symbol's bars that begin in [`since_s`, `until_s`)."""
+    name = quote(to_yahoo(symbol), safe="")
+    return f"/v8/finance/chart/{name}?period1={since_s}&period2={until_s}&interval=5m"
+
+
+def settled_s(traded_at_s: int | None, received_at_s: int) -> int:
+    """Return up to when the bars of an answer will change no more, in seconds since the epoch.
+
+    Until the answer's last trade; or until so long ago that Yahoo cannot be further behind, for a
+    symbol that is not traded in every bar.
+    """
+    return max(traded_at_s or 0, received_at_s - LAG_S)
+
+
 def split(body: bytes, feed: Feed) -> list[Part]:
     """Return the parts of an answer, in order.
 
@@ -124,17 +171,37 @@ def split(body: bytes, feed: Feed) -> list[Part]:
         )
         raise WireError(message)
     for data in envelope.result:
-        symbol = _symbol(data, feed)
+        said = _quote(data, feed)
         if len(data) > MAX_RAW_BYTES:
-            parts += [Part(symbol, "bytes", msgspec.Raw(piece)) for piece in pieces(bytes(data))]
+            parts += [Part(said, "bytes", msgspec.Raw(piece)) for piece in pieces(bytes(data))]
         else:
-            parts.append(Part(symbol, "json", data))
+            parts.append(Part(said, "json", data))
     return parts
 
 
-def _symbol(data: msgspec.Raw, feed: Feed) -> str:
+def _quote(data: msgspec.Raw, feed: Feed) -> Quote:
     try:
-        named = _spark_part.decode(data) if feed == "spark" else _chart_part.decode(data).meta
+        if feed != "spark":
+            meta = _chart_part.decode(data).meta
+            return _said(from_yahoo(meta.symbol), meta)
+        symbol = from_yahoo(_spark_part.decode(data).symbol)
     except _UNDECODABLE:
-        return ""
-    return from_yahoo(named.symbol)
+        return Quote("")
+    try:
+        response = _spark_quote.decode(data).response
+    except _UNDECODABLE:
+        return Quote(symbol)
+    return _said(symbol, response[0].meta) if response else Quote(symbol)
+
+
+def _said(symbol: str, meta: _Meta) -> Quote:
+    time_s = meta.regular_market_time
+    return Quote(
+        symbol,
+        traded_at_s=time_s if type(time_s) is int and time_s > 0 else None,
+        has_close=_is_price(meta.previous_close) or _is_price(meta.chart_previous_close),
+    )
+
+
+def _is_price(value: object) -> bool:
+    return type(value) in (int, float) and value > 0  # type: ignore[operator]  # a number, as just seen

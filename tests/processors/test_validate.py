@@ -1,4 +1,4 @@
-"""Every rule, at its edge; and every raw tick gets exactly one verdict that keeps its bytes."""
+"""Every rule, at its edge; and every raw tick gets a verdict that keeps its bytes."""
 
 import json
 from base64 import b64decode, b64encode
@@ -281,3 +281,45 @@ def test_verdicts_keep_the_order_and_none_is_missing() -> None:
     valid, rejected = judge_all(records, KNOWN)
     assert [tick.raw_offset for tick in valid] == [0, 2, 4]
     assert [tick.raw_offset for tick in rejected] == [1, 3]
+
+
+def _bars(*rows: tuple[Any, ...]) -> bytes:
+    """Return a raw tick of Yahoo's with bars of the last hour, one a row."""
+    names = ("open", "high", "low", "close", "volume")
+    begun = T_NS // 10**9 // 300 * 300 - 3600
+    chart = {
+        "meta": {"symbol": "AAPL", "regularMarketTime": T_NS // 10**9},
+        "timestamp": [begun + 300 * place for place in range(len(rows))],
+        "indicators": {"quote": [{n: [row[i] for row in rows] for i, n in enumerate(names)}]},
+    }
+    raw = raw_tick(json.dumps(chart).encode(), source="yahoo", feed="chart-5m")
+    return msgspec.json.encode(raw)
+
+
+def test_an_answer_with_bars_has_a_verdict_a_bar() -> None:
+    """Several canonical ticks come of one raw tick, with its place; between others, in order."""
+    trade = msgspec.json.encode(raw_tick(json.dumps(TRADE).encode()))
+    bars = _bars((1, 2, 1, 2, 7), (None,) * 5, (2, 3, 2, 3, 0))
+    valid, rejected = judge_all([(trade, AT), (bars, AT), (trade, AT)], KNOWN)
+    assert [type(tick) for tick in valid] == [Trade, Bar, Bar, Trade]
+    assert [tick.close for tick in valid if isinstance(tick, Bar)] == [2, 3]
+    assert len({(type(tick), tick.market_time_ns) for tick in valid}) == 3
+    assert {(tick.raw_partition, tick.raw_offset) for tick in valid} == {AT[1:3]}
+    assert rejected == []
+
+
+def test_bars_that_break_a_rule_are_one_rejection() -> None:
+    """The good bars of the answer stay; of the others the first is named."""
+    bars = _bars((1, 2, 0, 2, 7), (1, 2, 1, 2, 7), (1, 2, 1, 2, -1))
+    valid, rejected = judge_all([(bars, AT)], KNOWN)
+    assert [type(tick) for tick in valid] == [Bar]
+    assert [(tick.reason, tick.detail) for tick in rejected] == [
+        ("invalid_price", "low is 0.0, expected more than 0")
+    ]
+
+
+def test_an_answer_with_nulls_alone_is_malformed() -> None:
+    """It has its verdict as well, and that says why."""
+    valid, (rejected,) = judge_all([(_bars((None,) * 5), AT)], KNOWN)
+    assert valid == []
+    assert (rejected.reason, rejected.detail) == ("malformed", "no bar is whole and final, of 1")

@@ -219,3 +219,99 @@ def test_a_yahoo_answer_without_a_price_is_refused(raw: bytes) -> None:
     """An empty, null or torn answer is no price."""
     with pytest.raises(ValueError, match=r"empty|Expected|missing|malformed"):
         yahoo.read(raw, feed="spark", where=YAHOO)
+
+
+#: 2026-11-24 10:00 in New York.
+TEN_S = 1_795_532_400
+COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+def bars_chart(
+    starts: list[int], rows: list[tuple[Any, ...]], *, traded_at_s: int | None, **meta: Any
+) -> bytes:
+    """Return a chart of bars as Yahoo shapes it: a column a figure."""
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(COLUMNS)}
+    return _json(
+        {
+            "meta": {"symbol": "BRK-B", "regularMarketTime": traded_at_s, **meta},
+            "timestamp": starts,
+            "indicators": {"quote": [columns]},
+        }
+    )
+
+
+ROW: tuple[float, ...] = (10.0, 12.5, 9.5, 11.0, 1200)
+
+
+def _bars(raw: bytes, received_at_s: int = TEN_S) -> list[events.Bar]:
+    return yahoo.read_bars(raw, where={**YAHOO, "received_at_ns": received_at_s * 10**9})
+
+
+def test_a_chart_of_bars_is_its_bars() -> None:
+    """Every row is a bar of five minutes, at the time that it begins."""
+    raw = bars_chart([TEN_S - 600, TEN_S - 300], [ROW, (11, 11, 11, 11, 0)], traded_at_s=TEN_S + 9)
+    first, second = _bars(raw, TEN_S + 30)
+    assert (first.symbol, first.interval, first.updated) == ("BRK.B", "5m", False)
+    assert (first.open, first.high, first.low, first.close, first.volume) == ROW
+    assert first.market_time_ns == (TEN_S - 600) * 10**9
+    assert (second.market_time_ns, second.volume) == ((TEN_S - 300) * 10**9, 0)
+
+
+@pytest.mark.parametrize(
+    ("row", "start_s", "traded_at_s", "received_at_s", "meta"),
+    [
+        ((None, None, None, None, None), TEN_S - 300, TEN_S, TEN_S, {}),
+        ((10.0, 12.5, 9.5, None, 1200), TEN_S - 300, TEN_S, TEN_S, {}),
+        # its trades are not all told yet: the last one told was within it
+        (ROW, TEN_S - 300, TEN_S - 1, TEN_S + 30, {}),
+        # the price of the moment, which Yahoo appends
+        (ROW, TEN_S - 299, TEN_S + 600, TEN_S + 600, {}),
+        # the closing auction
+        (
+            ROW,
+            TEN_S,
+            TEN_S + 900,
+            TEN_S + 900,
+            {"currentTradingPeriod": {"regular": {"end": TEN_S}}},
+        ),
+    ],
+    ids=["nulls", "a null", "in progress", "of the moment", "after the close"],
+)
+def test_what_is_no_whole_and_final_bar_is_left_out(
+    row: tuple[Any, ...], start_s: int, traded_at_s: int, received_at_s: int, meta: dict[str, Any]
+) -> None:
+    """It is left out beside a good one, and refused alone."""
+    good = TEN_S - 1800
+    both = bars_chart([good, start_s], [ROW, row], traded_at_s=traded_at_s, **meta)
+    assert [bar.market_time_ns for bar in _bars(both, received_at_s)] == [good * 10**9]
+    alone = bars_chart([start_s], [row], traded_at_s=traded_at_s, **meta)
+    with pytest.raises(ValueError, match="no bar is whole and final, of 1"):
+        _bars(alone, received_at_s)
+
+
+def test_a_bar_of_a_symbol_that_seldom_trades_is_final_after_a_while() -> None:
+    """Yahoo is never more than twenty minutes behind; then nothing more can come into a bar."""
+    raw = bars_chart([TEN_S - 300], [ROW], traded_at_s=TEN_S - 200)
+    assert len(_bars(raw, TEN_S + 1200)) == 1
+    with pytest.raises(ValueError, match="no bar is whole and final"):
+        _bars(raw, TEN_S + 1199)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"not json", "malformed"),
+        (b'{"meta":{"symbol":"A"}}', "indicators"),
+        (b'{"meta":{"symbol":"A"},"indicators":{"quote":[]}}', "empty"),
+        (b'{"meta":{"symbol":"A"},"indicators":{"quote":[{}]}}', "of 0"),
+        (
+            b'{"meta":{"symbol":"A"},"timestamp":[300],"indicators":{"quote":[{}]}}',
+            "1 times, but 0",
+        ),
+        (bars_chart([300], [("1", 1, 1, 1, 1)], traded_at_s=None), "float"),
+    ],
+)
+def test_a_chart_without_bars_is_refused(raw: bytes, words: str) -> None:
+    """Torn, empty, ragged or of other types: it is said which."""
+    with pytest.raises(ValueError, match=words):
+        _bars(raw)

@@ -13,7 +13,7 @@ async def test_answer_comes_back_as_it_is() -> None:
     async with yahoo() as vendor, YahooClient(vendor.url) as client:
         vendor.spark = ["AAPL", "BRK-B"]
         body = await client.get(spark_path(["AAPL", "BRK.B"]))
-        assert [part.symbol for part in split(body, "spark")] == ["AAPL", "BRK.B"]
+        assert [part.quote.symbol for part in split(body, "spark")] == ["AAPL", "BRK.B"]
         (request,) = vendor.requests
         assert request.headers["User-Agent"].startswith("Mozilla/5.0")
         assert "symbols=AAPL,BRK-B&" in request.raw_path

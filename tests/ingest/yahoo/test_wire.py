@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from ingest.raw import MAX_RAW_BYTES
 from ingest.yahoo import wire
-from ingest.yahoo.wire import Feed, WireError, from_yahoo, split, to_yahoo
+from ingest.yahoo.wire import (
+    LAG_S,
+    Feed,
+    Quote,
+    WireError,
+    from_yahoo,
+    settled_s,
+    split,
+    to_yahoo,
+)
 
 
 def test_spark_is_split_without_touching_a_byte() -> None:
@@ -17,7 +26,7 @@ def test_spark_is_split_without_touching_a_byte() -> None:
     apple = '{ "symbol" : "AAPL","response":[{"meta":{"regularMarketPrice":1.10}, "close":[null]}]}'
     berkshire = '{"response":[],"symbol":"BRK-B","x":"é"}'
     body = f'{{"spark":{{"error":null,"result":[ {apple} ,\n{berkshire}]}}}}'.encode()
-    assert [(p.symbol, p.encoding, bytes(p.data).decode()) for p in split(body, "spark")] == [
+    assert [(p.quote.symbol, p.encoding, bytes(p.data).decode()) for p in split(body, "spark")] == [
         ("AAPL", "json", apple),
         ("BRK.B", "json", berkshire),
     ]
@@ -28,7 +37,7 @@ def test_chart_names_its_symbol_in_its_meta() -> None:
     result = '{"meta":{"symbol":"AAPL","currency":"USD"},"timestamp":[1,2]}'
     body = f'{{"chart":{{"result":[{result}],"error":null}}}}'.encode()
     (part,) = split(body, "chart")
-    assert (part.symbol, bytes(part.data).decode()) == ("AAPL", result)
+    assert (part.quote.symbol, bytes(part.data).decode()) == ("AAPL", result)
 
 
 @pytest.mark.parametrize("part", [None, 1, {}, {"symbol": None}, {"symbol": "A" * 65}, []])
@@ -36,11 +45,11 @@ def test_part_without_a_symbol_is_kept(part: Any) -> None:
     """A part that names no symbol is a fact as well, between two that do."""
     good = {"symbol": "AAPL"}
     body = json.dumps({"spark": {"result": [good, part, good]}}).encode()
-    assert [p.symbol for p in split(body, "spark")] == ["AAPL", "", "AAPL"]
+    assert [p.quote.symbol for p in split(body, "spark")] == ["AAPL", "", "AAPL"]
     assert json.loads(bytes(split(body, "spark")[1].data)) == part
 
 
-@pytest.mark.parametrize("feed", ["spark", "chart"])
+@pytest.mark.parametrize("feed", ["spark", "chart", "chart-5m"])
 @pytest.mark.parametrize(
     "body",
     [
@@ -73,11 +82,11 @@ def test_oversized_part_is_kept_in_pieces() -> None:
     """A part too long for one record keeps its symbol and all its bytes, in order."""
     huge = json.dumps({"symbol": "AAPL", "x": "y" * MAX_RAW_BYTES * 2}).encode()
     parts = split(b'{"spark":{"result":[' + huge + b"]}}", "spark")
-    assert {(part.symbol, part.encoding) for part in parts} == {("AAPL", "bytes")}
+    assert {(part.quote.symbol, part.encoding) for part in parts} == {("AAPL", "bytes")}
     assert b"".join(bytes(part.data) for part in parts) == huge
 
 
-@given(st.binary(max_size=60), st.sampled_from(["spark", "chart"]))
+@given(st.binary(max_size=60), st.sampled_from(["spark", "chart", "chart-5m"]))
 def test_no_answer_raises_anything_else(body: bytes, feed: Feed) -> None:
     """Any bytes at all are parts or a wire error."""
     try:
@@ -109,3 +118,66 @@ def test_paths_are_the_documented_ones() -> None:
         == "/v7/finance/spark?symbols=AAPL,BRK-B&range=1d&interval=5m"
     )
     assert wire.chart_path("BRK.B") == "/v8/finance/chart/BRK-B?range=1d&interval=5m"
+
+
+def test_bars_are_asked_for_by_a_window() -> None:
+    """One symbol, from one second on to before another."""
+    assert (
+        wire.bars_path("BRK.B", 600, 1200)
+        == "/v8/finance/chart/BRK-B?period1=600&period2=1200&interval=5m"
+    )
+
+
+TOLD = {"regularMarketTime": 5, "previousClose": 10.5}
+
+
+@pytest.mark.parametrize(
+    ("meta", "quote"),
+    [
+        (TOLD, Quote("BRK.B", 5, has_close=True)),
+        ({"regularMarketTime": 5, "chartPreviousClose": 10}, Quote("BRK.B", 5, has_close=True)),
+        ({**TOLD, "previousClose": None, "chartPreviousClose": None}, Quote("BRK.B", 5)),
+        ({**TOLD, "previousClose": 0}, Quote("BRK.B", 5)),
+        ({**TOLD, "previousClose": "10"}, Quote("BRK.B", 5)),
+        ({**TOLD, "previousClose": True}, Quote("BRK.B", 5)),
+        ({**TOLD, "regularMarketTime": "5"}, Quote("BRK.B", has_close=True)),
+        ({**TOLD, "regularMarketTime": 5.5}, Quote("BRK.B", has_close=True)),
+        ({**TOLD, "regularMarketTime": -5}, Quote("BRK.B", has_close=True)),
+        ({}, Quote("BRK.B")),
+    ],
+)
+@pytest.mark.parametrize("feed", ["spark", "chart", "chart-5m"])
+def test_a_part_says_how_fresh_and_how_whole_it_is(
+    meta: dict[str, Any], quote: Quote, feed: Feed
+) -> None:
+    """Whatever its fields hold, the symbol is known and the bytes are kept."""
+    chart = {"meta": {"symbol": "BRK-B", **meta}}
+    part = {"symbol": "BRK-B", "response": [chart]} if feed == "spark" else chart
+    envelope = "spark" if feed == "spark" else "chart"
+    (found,) = split(json.dumps({envelope: {"result": [part]}}).encode(), feed)
+    assert found.quote == quote
+    assert json.loads(bytes(found.data)) == part
+
+
+@pytest.mark.parametrize("response", [[], None, {}, [None], [{"meta": None}]])
+def test_a_part_of_spark_without_a_response_keeps_its_symbol(response: Any) -> None:
+    """It says nothing of the price, but whose it is."""
+    part = {"symbol": "AAPL", "response": response}
+    (found,) = split(json.dumps({"spark": {"result": [part]}}).encode(), "spark")
+    assert found.quote == Quote("AAPL")
+
+
+@pytest.mark.parametrize(
+    ("traded_at_s", "received_at_s", "settled"),
+    [
+        (9000, 9010, 9000),
+        (9000, 9000 + LAG_S, 9000),
+        (9000, 9001 + LAG_S, 9001),
+        (None, 9000, 7800),
+    ],
+)
+def test_bars_are_final_up_to_the_last_trade(
+    traded_at_s: int | None, received_at_s: int, settled: int
+) -> None:
+    """Or up to twenty minutes ago, for a symbol that is not traded all the time."""
+    assert settled_s(traded_at_s, received_at_s) == settled

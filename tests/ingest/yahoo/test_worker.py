@@ -4,32 +4,95 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
+from infra.market_calendar import ALWAYS_OPEN, NS, Calendar, load
 from infra.telemetry import Meters
 from infra.topics import RAW_YAHOO
-from ingest.events import Connected, Disconnected, Heartbeat
+from ingest.clock import Now
+from ingest.events import (
+    Connected,
+    Disconnected,
+    Heartbeat,
+    RawTick,
+    Resumed,
+    Stalled,
+    SymbolsImpaired,
+    SymbolsRestored,
+)
 from ingest.yahoo.client import YahooClient
-from ingest.yahoo.worker import STRAGGLERS, YahooWorker
+from ingest.yahoo.history import SETTLE_S
+from ingest.yahoo.quotes import STRAGGLERS
+from ingest.yahoo.wire import BAR_S, LAG_S
+from ingest.yahoo.worker import HEARTBEAT_S, YahooWorker
 from tests.ingest.fakes import InMemoryProducer, eventually, publishing
 from tests.ingest.yahoo.vendor import Yahoo, yahoo
 
 SOON_S = 0.02
+#: Longer than any test: there is one poll, unless somebody asks for more.
+ONCE_S = 10**6
+
+MINUTE_S = 60
+#: 2026-11-24 10:00 in New York.
+TEN_S = 1_795_532_400
+
+
+class Clock:
+    """The worker's clock, and its loop's: it goes on by itself, and leaps when it is told to.
+
+    So that nobody has to wait for hours: sleeps and deadlines of the loop leap with it.
+    """
+
+    def __init__(self, start_s: int = TEN_S) -> None:
+        loop = asyncio.get_running_loop()
+        self._ahead_s = 0.0
+        self._start_ns = start_s * NS
+        self._loop, self._time, self._begun_s = loop, loop.time, loop.time()
+        loop.time = self._leapt  # type: ignore[method-assign]
+
+    def _leapt(self) -> float:
+        return self._time() + self._ahead_s
+
+    def __call__(self) -> Now:
+        """Read it."""
+        elapsed_s = self._loop.time() - self._begun_s
+        return Now(self._start_ns + int(elapsed_s * NS), self._loop.time())
+
+    def leap(self, seconds: float) -> None:
+        """Let so much time have passed."""
+        self._ahead_s += seconds
+
+    @property
+    def now_s(self) -> int:
+        """The time in seconds since the epoch."""
+        return self().wall_ns // NS
 
 
 class Run:
     """A worker at work, and what it has published."""
 
-    def __init__(self, worker: YahooWorker, log: InMemoryProducer, meters: Meters) -> None:
+    def __init__(
+        self, worker: YahooWorker, log: InMemoryProducer, meters: Meters, clock: Clock
+    ) -> None:
         self.worker = worker
         self.log = log
+        self.clock = clock
         self._meters = meters
 
     def told(self, kind: type[Any]) -> list[Any]:
         """Return the statuses of one kind, in order."""
         return [status for status in self.log.statuses() if isinstance(status, kind)]
+
+    def quotes(self) -> list[RawTick]:
+        """Return the ticks with quotes, in order."""
+        return [tick for tick in self.log.ticks(RAW_YAHOO) if tick.feed != "chart-5m"]
+
+    def bars(self) -> list[RawTick]:
+        """Return the ticks with bars, in order."""
+        return [tick for tick in self.log.ticks(RAW_YAHOO) if tick.feed == "chart-5m"]
 
     def metric(self, series: str) -> float | None:
         """Return a series's value, as it would be scraped; None where it is absent."""
@@ -39,13 +102,38 @@ class Run:
                 return float(line.rpartition(" ")[2])
         return None
 
+    async def beats(self) -> Heartbeat:
+        """Return the next heartbeat."""
+        before = len(self.told(Heartbeat))
+        self.clock.leap(HEARTBEAT_S)
+        beats = await eventually(lambda: self.told(Heartbeat)[before:])
+        assert isinstance(beats[-1], Heartbeat)
+        return beats[-1]
+
+    async def polls(self, seconds: float = MINUTE_S) -> None:
+        """Let a poll's interval pass, and return when the poll has ended."""
+        before = self._polled()
+        self.clock.leap(seconds)
+        await eventually(lambda: self._polled() > before)
+
+    def _polled(self) -> float:
+        results = ("success", "failure")
+        return sum(self.metric(f'yahoo_polls_total{{result="{its}"}}') or 0 for its in results)
+
 
 @asynccontextmanager
 async def working(
-    vendor: Yahoo, symbols: Sequence[str], *, poll_s: float = SOON_S, request_s: float = 5.0
+    vendor: Yahoo,
+    symbols: Sequence[str],
+    *,
+    poll_s: float = SOON_S,
+    active_s: float = 15,
+    request_s: float = ONCE_S,
+    market: Calendar = ALWAYS_OPEN,
+    start_s: int = TEN_S,
 ) -> AsyncIterator[Run]:
     """A worker that polls until the context is left."""
-    stop, meters = asyncio.Event(), Meters("yahoo")
+    stop, meters, clock = asyncio.Event(), Meters("yahoo"), Clock(start_s)
     async with (
         publishing() as (publisher, log),
         YahooClient(vendor.url, request_s=request_s) as client,
@@ -54,14 +142,17 @@ async def working(
             client=client,
             symbols=symbols,
             poll_s=poll_s,
+            active_s=active_s,
+            market=market,
             publisher=publisher,
             meters=meters,
             run_id="run",
             jitter=lambda: 0.0,
+            clock=clock,
         )
         running = asyncio.create_task(worker.run(stop))
         try:
-            yield Run(worker, log, meters)
+            yield Run(worker, log, meters, clock)
         finally:
             stop.set()
             await running
@@ -73,14 +164,14 @@ async def test_every_symbol_of_every_poll_is_a_tick() -> None:
     symbols = [f"S{number}" for number in range(40)] + ["BRK.B"]
     async with yahoo() as vendor:
         vendor.spark = [*symbols[:40], "BRK-B"]
-        async with working(vendor, symbols, poll_s=3600) as run:
+        async with working(vendor, symbols, poll_s=ONCE_S) as run:
             await eventually(lambda: run.told(Connected))
-            ticks = run.log.ticks(RAW_YAHOO)
+            ticks = run.quotes()
             assert [tick.symbol for tick in ticks] == symbols
             assert [tick.session_seq for tick in ticks] == list(range(1, 42))
             assert {(tick.session_id, tick.feed) for tick in ticks} == {("run", "spark")}
             assert json.loads(bytes(ticks[40].raw))["symbol"] == "BRK-B"
-            assert len(vendor.requests) == 3
+            assert len(vendor.asked_for("spark")) == 3
             assert run.metric("yahoo_messages_received_total") == 41
             assert run.metric('yahoo_polls_total{result="success"}') == 1
             assert run.metric("yahoo_last_success_timestamp_seconds") is not None
@@ -91,7 +182,7 @@ async def test_polls_go_on_with_the_sequence() -> None:
     async with yahoo() as vendor:
         vendor.spark = ["AAPL"]
         async with working(vendor, ["AAPL"]) as run:
-            await eventually(lambda: len(run.log.records(RAW_YAHOO)) >= 3)
+            await eventually(lambda: len(run.quotes()) >= 3)
         ticks = run.log.ticks(RAW_YAHOO)
         assert [tick.session_seq for tick in ticks] == list(range(1, len(ticks) + 1))
         assert len(run.told(Connected)) == 1
@@ -101,9 +192,9 @@ async def test_straggler_is_asked_for_alone() -> None:
     """What spark leaves out comes from chart; a symbol that Yahoo does not know fails nothing."""
     async with yahoo() as vendor:
         vendor.spark, vendor.chart = ["AAPL"], ["BRK-B"]
-        async with working(vendor, ["AAPL", "NOPE", "BRK.B"], poll_s=3600) as run:
+        async with working(vendor, ["AAPL", "NOPE", "BRK.B"], poll_s=ONCE_S) as run:
             await eventually(lambda: run.told(Connected))
-            ticks = run.log.ticks(RAW_YAHOO)
+            ticks = run.quotes()
             assert [(tick.symbol, tick.feed) for tick in ticks] == [
                 ("AAPL", "spark"),
                 ("BRK.B", "chart"),
@@ -115,26 +206,9 @@ async def test_stragglers_are_bounded() -> None:
     symbols = [f"S{number}" for number in range(20)]
     async with yahoo() as vendor:
         vendor.chart = symbols
-        async with working(vendor, symbols, poll_s=3600) as run:
+        async with working(vendor, symbols, poll_s=ONCE_S) as run:
             await eventually(lambda: run.told(Connected))
-            assert len(run.log.ticks(RAW_YAHOO)) == STRAGGLERS
-
-
-async def test_too_many_requests_is_honoured() -> None:
-    """After 429 the poll is over at once, and the next comes when the server allows."""
-    symbols = [f"S{number}" for number in range(60)]
-    async with yahoo() as vendor:
-        vendor.answer = web.Response(status=429, headers={"Retry-After": "600"})
-        async with working(vendor, symbols) as run:
-            (lost,) = await eventually(lambda: run.told(Disconnected))
-            assert (lost.reason, lost.code) == ("error", 429)
-            vendor.answer = None
-            beats = len(run.told(Heartbeat))
-            await eventually(lambda: len(run.told(Heartbeat)) > beats)
-            assert len(vendor.requests) == 1
-            assert run.told(Heartbeat)[-1].state == "disconnected"
-            assert run.metric('yahoo_polls_total{result="failure"}') == 1
-            assert run.metric("yahoo_last_success_timestamp_seconds") is None
+            assert len(run.quotes()) == STRAGGLERS
 
 
 async def test_changes_of_life_are_told_once() -> None:
@@ -167,14 +241,14 @@ async def test_silence_is_a_failure() -> None:
     symbols = [f"S{number}" for number in range(60)]
     async with yahoo() as vendor:
         vendor.delay_s = 5
-        async with working(vendor, symbols, poll_s=3600, request_s=0.05) as run:
+        async with working(vendor, symbols, poll_s=ONCE_S, request_s=0.05) as run:
             (lost,) = await eventually(lambda: run.told(Disconnected))
             assert (lost.reason, len(vendor.requests)) == ("timeout", 1)
 
 
 async def test_poll_that_brings_nothing_is_a_failure() -> None:
     """Answers without a single quote are not a source that is up."""
-    async with yahoo() as vendor, working(vendor, ["AAPL"], poll_s=3600) as run:
+    async with yahoo() as vendor, working(vendor, ["AAPL"], poll_s=ONCE_S) as run:
         (lost,) = await eventually(lambda: run.told(Disconnected))
         assert lost.detail == "no quote in any answer"
 
@@ -184,9 +258,9 @@ async def test_one_bad_batch_spoils_no_other() -> None:
     symbols = [f"S{number}" for number in range(40)]
     async with yahoo() as vendor:
         vendor.spark, vendor.poisonous = symbols, {"S3"}
-        async with working(vendor, symbols, poll_s=3600) as run:
+        async with working(vendor, symbols, poll_s=ONCE_S) as run:
             await eventually(lambda: run.told(Connected))
-            assert [tick.symbol for tick in run.log.ticks(RAW_YAHOO)] == symbols[20:]
+            assert [tick.symbol for tick in run.quotes()] == symbols[20:]
 
 
 async def test_heart_beats_before_the_first_answer() -> None:
@@ -197,3 +271,243 @@ async def test_heart_beats_before_the_first_answer() -> None:
             beat = (await eventually(lambda: run.told(Heartbeat)))[0]
             assert (beat.state, beat.symbols, beat.messages) == ("connecting", 2, 0)
             assert beat.last_message_at_ns is None
+
+
+REFUSAL = web.Response(status=429, headers={"Retry-After": "600"})
+
+
+async def test_yahoo_answering_429_is_left_alone() -> None:
+    """Nothing is asked while it wants that, not even when it becomes active; then one symbol."""
+    symbols = [f"S{number}" for number in range(60)]
+    async with yahoo() as vendor:
+        vendor.spark, vendor.answer = symbols, REFUSAL
+        async with working(vendor, symbols, poll_s=MINUTE_S) as run:
+            (lost,) = await eventually(lambda: run.told(Disconnected))
+            assert (lost.reason, lost.code) == ("error", 429)
+            assert lost.detail == "HTTP 429 Too Many Requests: left alone for 600 s"
+            assert run.metric("yahoo_breaker_open") == 1
+            assert run.metric('yahoo_polls_total{result="failure"}') == 1
+            assert run.metric("yahoo_last_success_timestamp_seconds") is None
+            vendor.answer = None
+            run.worker.activate(active=True)
+            run.clock.leap(590)
+            for _ in range(3):
+                assert (await run.beats()).state == "disconnected"
+            assert len(vendor.requests) == 1
+            run.clock.leap(10)
+            await eventually(lambda: run.told(Connected))
+            asked = [len(r.query["symbols"].split(",")) for r in vendor.asked_for("spark")]
+            assert asked == [20, 1, 20, 20, 20]
+            assert run.metric("yahoo_breaker_open") == 0
+
+
+async def test_yahoo_answering_429_again_is_left_alone_for_longer() -> None:
+    """The one request that shows it is refused doubles the wait."""
+    async with yahoo() as vendor:
+        vendor.spark, vendor.answer = ["AAPL"], web.Response(status=429)
+        async with working(vendor, ["AAPL"], poll_s=MINUTE_S) as run:
+            await eventually(lambda: run.told(Disconnected))
+            for wait_s in (120, 240, 480):
+                asked = len(vendor.requests)
+                run.clock.leap(wait_s - 5)
+                await run.beats()
+                assert len(vendor.requests) == asked
+                run.clock.leap(5)
+                await eventually(lambda asked=asked: len(vendor.requests) > asked)  # type: ignore[misc]
+            assert len(run.told(Disconnected)) == 1
+
+
+async def test_yahoo_that_fails_when_tried_again_is_not_flooded() -> None:
+    """After its wait it is asked once, and then again like anyone that fails."""
+    symbols = [f"S{number}" for number in range(60)]
+    async with yahoo() as vendor:
+        vendor.spark, vendor.answer = symbols, REFUSAL
+        async with working(vendor, symbols, poll_s=MINUTE_S) as run:
+            await eventually(lambda: run.told(Disconnected))
+            vendor.answer = web.Response(status=503)
+            run.clock.leap(600)
+            await eventually(lambda: len(vendor.requests) == 2)
+            assert run.metric("yahoo_breaker_open") == 1
+            vendor.answer = None
+            await run.polls(600)
+            assert run.metric("yahoo_breaker_open") == 0
+
+
+async def test_a_probe_for_an_unknown_symbol_is_answered() -> None:
+    """That Yahoo knows nothing of it is an answer as well."""
+    async with yahoo() as vendor:
+        vendor.answer = REFUSAL
+        async with working(vendor, ["NOPE"], poll_s=MINUTE_S) as run:
+            await eventually(lambda: run.told(Disconnected))
+            vendor.answer = web.Response(status=404)
+            run.clock.leap(600)
+            await eventually(lambda: run.metric("yahoo_breaker_open") == 0)
+
+
+async def test_the_active_source_is_polled_at_once_and_more_often() -> None:
+    """And as before when it is active no longer."""
+    async with yahoo() as vendor:
+        vendor.spark = ["AAPL"]
+        async with working(vendor, ["AAPL"], poll_s=ONCE_S, active_s=15) as run:
+            await eventually(lambda: run.told(Connected))
+            run.worker.activate(active=True)
+            await eventually(lambda: len(run.quotes()) == 2)
+            run.worker.activate(active=True)  # it is already
+            await run.polls(15)
+            assert len(run.quotes()) == 3
+            run.worker.activate(active=False)
+            run.clock.leap(5000)
+            await run.beats()
+            assert len(run.quotes()) == 3
+
+
+async def test_another_list_is_polled_from_the_next_poll_on() -> None:
+    """New symbols are asked for, old ones not; what was impaired and is dropped is restored."""
+    async with yahoo() as vendor:
+        vendor.spark = ["AAPL", "MSFT"]
+        async with working(vendor, ["AAPL", "NOPE"], poll_s=MINUTE_S) as run:
+            await eventually(lambda: run.told(SymbolsImpaired))
+            run.worker.follow(["MSFT"])
+            await run.polls()
+            assert [tick.symbol for tick in run.quotes()] == ["AAPL", "MSFT"]
+            (restored,) = run.told(SymbolsRestored)
+            assert (restored.reason, restored.symbols) == ("unknown", ["NOPE"])
+            assert (await run.beats()).symbols == 1
+
+
+async def test_a_frozen_price_is_told_and_yahoo_no_longer_trusted() -> None:
+    """Polls succeed, but what they bring is old: the heartbeat says `error` until it moves."""
+    async with yahoo() as vendor:
+        vendor.spark, vendor.traded_at_s = ["AAPL", "MSFT"], TEN_S - 7
+        async with working(vendor, ["AAPL", "MSFT"], poll_s=MINUTE_S, market=load()) as run:
+            await eventually(lambda: run.told(Connected))
+            assert (await run.beats()).state == "connected"
+            while run.clock.now_s < TEN_S + LAG_S - 2 * MINUTE_S:
+                await run.polls()
+            assert run.told(Stalled) == []
+            await run.polls(3 * MINUTE_S)
+            (stalled,) = await eventually(lambda: run.told(Stalled))
+            assert stalled.symbols == ["AAPL", "MSFT"]
+            assert stalled.since_ns == (TEN_S - 7) * NS
+            assert run.metric("yahoo_frozen_symbols") == 2
+            assert (await run.beats()).state == "error"
+            assert run.told(Disconnected) == []
+            vendor.traded_at_s = run.clock.now_s
+            await run.polls()
+            (resumed,) = await eventually(lambda: run.told(Resumed))
+            assert resumed.symbols == ["AAPL", "MSFT"]
+            assert (await run.beats()).state == "connected"
+            assert run.metric("yahoo_frozen_symbols") == 0
+
+
+async def test_a_price_of_yesterday_is_not_frozen_at_night() -> None:
+    """A stall watchdog that fires all night is one that nobody looks at in the morning."""
+    close_s = int(datetime(2026, 11, 24, 21, tzinfo=UTC).timestamp())
+    async with yahoo() as vendor:
+        vendor.spark, vendor.traded_at_s = ["AAPL"], close_s
+        async with working(
+            vendor, ["AAPL"], poll_s=MINUTE_S, market=load(), start_s=close_s + 60
+        ) as run:
+            await eventually(lambda: run.told(Connected))
+            for _ in range(16):
+                await run.polls(3600)
+            assert run.told(Stalled) == []
+            assert (await run.beats()).state == "connected"
+
+
+async def test_no_previous_close_is_asked_for_and_told() -> None:
+    """Spark has none, so chart is asked, once a day; where that has none either, it is said."""
+    async with yahoo() as vendor:
+        vendor.spark = vendor.chart = ["AAPL"]
+        vendor.traded_at_s, vendor.closes = TEN_S, {"chart"}
+        async with working(vendor, ["AAPL"], poll_s=MINUTE_S) as run:
+            await eventually(lambda: run.told(Connected))
+            await run.polls()
+            assert [tick.feed for tick in run.quotes()] == ["spark", "chart", "spark"]
+            assert run.told(SymbolsImpaired) == []
+            vendor.closes, vendor.traded_at_s = set(), TEN_S + 24 * 3600
+            await run.polls()
+            (impaired,) = await eventually(lambda: run.told(SymbolsImpaired))
+            assert (impaired.reason, impaired.symbols) == ("no_previous_close", ["AAPL"])
+            vendor.closes = {"spark"}
+            await run.polls()
+            (restored,) = await eventually(lambda: run.told(SymbolsRestored))
+            assert (restored.reason, restored.symbols) == ("no_previous_close", ["AAPL"])
+
+
+async def test_bars_come_for_every_symbol_whatever_is_routed() -> None:
+    """One request a symbol for all bars that are over, then one for each further bar."""
+    symbols = ["AAPL", "BRK.B"]
+    async with yahoo() as vendor:
+        vendor.spark, vendor.traded_at_s = ["AAPL", "BRK-B"], TEN_S
+        async with working(
+            vendor, symbols, poll_s=ONCE_S, market=load(), start_s=TEN_S + SETTLE_S
+        ) as run:
+            first = await eventually(run.bars)
+            run.clock.leap(150)
+            await eventually(lambda: len(run.bars()) == 2)
+            assert [(tick.symbol, tick.feed) for tick in run.bars()] == [
+                ("AAPL", "chart-5m"),
+                ("BRK.B", "chart-5m"),
+            ]
+            assert _window(vendor, 0) == (TEN_S - 1800, TEN_S)
+            assert json.loads(bytes(first[0].raw))["timestamp"] == list(
+                range(TEN_S - 1800, TEN_S, BAR_S)
+            )
+            vendor.traded_at_s = TEN_S + 4 * BAR_S
+            run.clock.leap(4 * BAR_S)
+            await eventually(lambda: len(run.bars()) == 3)
+            assert _window(vendor, 2)[0] == TEN_S
+            assert _window(vendor, 2)[1] >= TEN_S + 3 * BAR_S
+
+
+def _window(vendor: Yahoo, place: int) -> tuple[int, int]:
+    query = vendor.asked_for("bars")[place].query
+    return int(query["period1"]), int(query["period2"])
+
+
+async def test_bars_that_are_refused_open_the_same_breaker() -> None:
+    """Who is refused over bars does not ask for quotes either, and says so at once."""
+    async with yahoo() as vendor:
+        vendor.spark, vendor.answer_to_bars = ["AAPL"], REFUSAL
+        async with working(vendor, ["AAPL"], poll_s=MINUTE_S) as run:
+            await eventually(lambda: run.told(Connected))
+            run.clock.leap(30)
+            (lost,) = await eventually(lambda: run.told(Disconnected))
+            assert (lost.code, lost.detail[-9:]) == (429, "for 600 s")
+            asked = len(vendor.requests)
+            run.clock.leap(500)
+            assert (await run.beats()).state == "disconnected"
+            assert len(vendor.requests) == asked
+            vendor.answer_to_bars = None
+            run.clock.leap(100)
+            await eventually(lambda: len(run.told(Connected)) == 2)
+
+
+async def test_bars_that_fail_cost_no_quote() -> None:
+    """They are asked for again later; the source stays connected, and its polls go on."""
+    async with yahoo() as vendor:
+        vendor.spark, vendor.answer_to_bars = ["AAPL"], web.Response(text="<html>")
+        async with working(vendor, ["AAPL"], poll_s=MINUTE_S) as run:
+            await eventually(lambda: run.told(Connected))
+            run.clock.leap(30)
+            await eventually(lambda: vendor.asked_for("bars"))
+            vendor.answer_to_bars = None
+            for _ in range(10):
+                await run.polls()
+            await eventually(run.bars)
+            assert run.told(Disconnected) == []
+
+
+async def test_no_bars_are_asked_for_while_the_market_is_closed() -> None:
+    """On a Sunday there have been none for a day."""
+    sunday_s = int(datetime(2026, 11, 29, 17, tzinfo=UTC).timestamp())
+    async with yahoo() as vendor:
+        vendor.spark = ["AAPL"]
+        async with working(
+            vendor, ["AAPL"], poll_s=MINUTE_S, market=load(), start_s=sunday_s
+        ) as run:
+            await eventually(lambda: run.told(Connected))
+            for _ in range(10):
+                await run.polls(BAR_S)
+            assert vendor.asked_for("bars") == []

@@ -161,6 +161,9 @@ class AlpacaSimulator:
     async def stop(self) -> None:
         """Close every connection after what was sent on it, with code 1001, and stop listening."""
         if self._server:
+            for socket in self._server.connections:
+                if isinstance(socket, _Socket) and socket.dead:
+                    socket.transport.abort()  # it would not even close
             self._server.close()
             await self._server.wait_closed()
         if self._listener:

@@ -399,6 +399,15 @@ async def test_who_gives_a_dead_connection_up_gets_another(simulate: Simulate) -
         await client.data(20)
 
 
+async def test_a_dead_connection_does_not_hold_up_the_end(simulate: Simulate) -> None:
+    """The simulator stops at once, although nobody could say goodbye."""
+    simulated = await simulate()
+    async with hearing(simulated) as client:
+        await simulated.fault("no-pong")
+        assert await silent(client)
+        await asyncio.wait_for(simulated.simulator.stop(), 5)
+
+
 async def test_a_mute_symbol(simulate: Simulate) -> None:
     """Nothing of it while the others go on, and of it again afterwards."""
     simulated = await simulate(rate=5000)

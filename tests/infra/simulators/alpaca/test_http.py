@@ -9,6 +9,8 @@ from infra.simulators.market import LISTINGS, MINUTE_NS, SECOND_NS
 from tests.infra.simulators.alpaca.client import AUTH, AUTHENTICATED, KEYS, dial, enter
 from tests.infra.simulators.alpaca.conftest import Simulate, Simulated
 
+pytestmark = pytest.mark.service
+
 TRADES = "/v2/stocks/trades?symbols=AAPL&feed=iex&limit=3"
 
 

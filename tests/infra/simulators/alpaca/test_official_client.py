@@ -25,6 +25,8 @@ with warnings.catch_warnings():
     from alpaca.data.requests import StockBarsRequest, StockSnapshotRequest, StockTradesRequest
     from alpaca.data.timeframe import TimeFrame
 
+pytestmark = pytest.mark.service
+
 Start = Callable[..., Awaitable[str]]
 
 

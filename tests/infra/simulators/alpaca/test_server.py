@@ -15,10 +15,12 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from infra.simulators.alpaca.server import AlpacaSimulator
+from infra.simulators.alpaca.server import CATCH_UP_NS, AlpacaSimulator
 from infra.simulators.alpaca.session import Rules
+from infra.simulators.alpaca.tape import Tape
+from infra.simulators.alpaca.wire import JsonCodec
 from infra.simulators.ledger import Entry, Ledger, LedgerError, read
-from infra.simulators.market import Market
+from infra.simulators.market import SECOND_NS, Market
 from tests.infra.simulators.alpaca.client import (
     AUTH,
     AUTHENTICATED,
@@ -27,6 +29,8 @@ from tests.infra.simulators.alpaca.client import (
     dial,
     enter,
 )
+
+pytestmark = pytest.mark.service
 
 Start = Callable[..., Awaitable[str]]
 TRADES = {"action": "subscribe", "trades": ["*"]}
@@ -247,6 +251,38 @@ async def test_frames_are_bounded(start: Start) -> None:
         sizes = [len(await client.frame()) for _ in range(20)]
     assert max(sizes) == 1000
     assert sizes.count(1000) >= 10
+
+
+async def test_a_pause_is_made_up_for(start: Start, ledger_path: Path) -> None:
+    """The market went on meanwhile: nothing of it is left out."""
+    pause = 0
+    url = await start(rate=50, clock=lambda: time.time_ns() + pause)
+    async with enter(url + "/v2/iex") as client:
+        await client.ask(EVERYTHING)
+        (first, *_) = await client.data(1)
+        pause = CATCH_UP_NS - 10 * SECOND_NS
+        messages = [m for m in await client.data(110 * 50) if m["T"] in "tq"]
+    tape = Tape(Market(7), "/v2/iex", rate=50)
+    sent = [entry.raw for entry in read(ledger_path) if json.loads(entry.raw)["T"] in "tq"]
+    begun = next(iter(read(ledger_path))).sent_at_ns - SECOND_NS
+    symbols = tape.feed.symbols
+    happened = tape.between(begun, time.time_ns() + pause, (symbols, symbols))
+    all_of_it = [JsonCodec().encode(tick).decode() for tick in happened]
+    start_at = all_of_it.index(sent[0])
+    assert sent == all_of_it[start_at : start_at + len(sent)]
+    assert len(messages) > 100 * 50
+    assert json.loads(sent[0])["t"] == first["t"]
+
+
+async def test_after_too_long_a_pause_the_connection_ends(start: Start) -> None:
+    """No hole goes unnoticed."""
+    pause = 0
+    url = await start(clock=lambda: time.time_ns() + pause)
+    async with enter(url + "/v2/iex") as client:
+        await client.ask(TRADES)
+        await client.data(1)
+        pause = CATCH_UP_NS + SECOND_NS
+        assert (await client.rest())[1] == 1013
 
 
 async def test_ready_and_unknown_paths(start: Start) -> None:

@@ -13,6 +13,8 @@ from infra.simulators.ledger import FaultBegun, read, read_faults
 from infra.simulators.yahoo.faults import FAULTS
 from tests.infra.simulators.yahoo.conftest import Simulated
 
+pytestmark = pytest.mark.service
+
 SPARK = "/v7/finance/spark?range=1d&interval=5m&symbols="
 CHART = "/v8/finance/chart/"
 

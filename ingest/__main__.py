@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from infra.settings import EX_USAGE, load
 from infra.telemetry import Meters, configure_logging
@@ -17,6 +18,7 @@ from infra.topics import (
     SOURCES_GAPS,
     SOURCES_STATUS,
     SOURCES_SYMBOLS,
+    TRANSITIONS,
     Topic,
 )
 from ingest.alpaca.session import Plan, Session
@@ -28,10 +30,11 @@ from ingest.following import Announcements, watch_symbols
 from ingest.keyring import watch_keys
 from ingest.losses import Losses
 from ingest.publish import Publisher
-from ingest.settings import AlpacaSettings, YahooSettings
+from ingest.settings import AlpacaSettings, SymbolSettings, YahooSettings
 from ingest.stage import Beside, Stage
 from ingest.takeover import take_over
 from ingest.yahoo.client import YahooClient
+from ingest.yahoo.route import watch_route
 from ingest.yahoo.worker import YahooWorker
 
 
@@ -74,18 +77,8 @@ def alpaca() -> int:
         )
 
     def beside(worker: AlpacaWorker, publisher: Publisher) -> Beside:
-        async def follow(symbols: tuple[str, ...]) -> None:
-            await announcements.announce(symbols, publisher)
-            worker.follow(symbols)
-
-        reload = asyncio.Event()
-        yield watch_symbols(symbols, follow, followed, look=reload)
-        yield obey(
-            settings.kafka_bootstrap_servers,
-            settings.topic(COMMANDS.name),
-            source="alpaca",
-            reload=reload.set,
-            reconnect=worker.reconnect,
+        yield from _listening(
+            settings, worker, publisher, announcements, symbols, followed, worker.reconnect
         )
         if settings.keys_may_change:
             look = asyncio.Event()
@@ -124,15 +117,27 @@ def yahoo() -> int:
     settings = load(YahooSettings)
     configure_logging("yahoo", settings.log_level)
     meters = Meters("yahoo")
+    announcements = Announcements("yahoo", settings.symbols_file)
+    followed = settings.symbols
+
+    def beside(worker: YahooWorker, publisher: Publisher) -> Beside:
+        yield from _listening(
+            settings, worker, publisher, announcements, lambda: settings.symbols, followed
+        )
+        transitions = settings.topic(TRANSITIONS.name)
+        yield watch_route(settings.kafka_bootstrap_servers, transitions, worker.activate)
 
     async def main() -> int:
         async with YahooClient(settings.yahoo_base_url) as client:
 
             async def build(publisher: Publisher) -> YahooWorker:
+                await announcements.announce(followed, publisher)
                 return YahooWorker(
                     client=client,
-                    symbols=settings.symbols,
+                    symbols=followed,
                     poll_s=settings.yahoo_poll_seconds,
+                    active_s=settings.yahoo_active_poll_seconds,
+                    market=settings.calendar,
                     publisher=publisher,
                     meters=meters,
                     run_id=_run_id("yahoo"),
@@ -143,13 +148,45 @@ def yahoo() -> int:
                 "yahoo",
                 settings=settings,
                 meters=meters,
-                topics=(RAW_YAHOO, SOURCES_STATUS),
+                topics=(RAW_YAHOO, SOURCES_STATUS, SOURCES_SYMBOLS, TRANSITIONS, COMMANDS),
                 build=build,
+                beside=beside,
+                delivered=announcements.delivered,
                 limit_bytes=settings.publish_buffer_bytes,
             )
             return await stage.run()
 
     return asyncio.run(main())
+
+
+class _Follows(Protocol):
+    def follow(self, symbols: tuple[str, ...]) -> None: ...
+
+
+def _listening(  # noqa: PLR0917  # what two mains share
+    settings: SymbolSettings,
+    worker: _Follows,
+    publisher: Publisher,
+    announcements: Announcements,
+    symbols: Callable[[], tuple[str, ...]],
+    followed: tuple[str, ...],
+    reconnect: Callable[[str], None] | None = None,
+) -> Beside:
+    """Yield what has a worker follow other symbols, and obey commands."""
+
+    async def follow(symbols: tuple[str, ...]) -> None:
+        await announcements.announce(symbols, publisher)
+        worker.follow(symbols)
+
+    reload = asyncio.Event()
+    yield watch_symbols(symbols, follow, followed, look=reload)
+    yield obey(
+        settings.kafka_bootstrap_servers,
+        settings.topic(COMMANDS.name),
+        source=announcements.source,
+        reload=reload.set,
+        reconnect=reconnect,
+    )
 
 
 STAGES: Mapping[str, Callable[[], int]] = {

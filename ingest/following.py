@@ -33,7 +33,7 @@ class Announcements:
     """
 
     def __init__(self, source: Source, origin: Path) -> None:
-        self._source: Source = source
+        self.source: Source = source
         self._origin = str(origin)
         self._in_the_log = asyncio.Event()
 
@@ -45,13 +45,13 @@ class Announcements:
     async def announce(self, symbols: tuple[str, ...], publisher: Publisher) -> None:
         """Return once it is in the log that `symbols` are followed."""
         event = SymbolsFollowed(
-            source=self._source,
+            source=self.source,
             at_ns=time.time_ns(),
             symbols=list(symbols),
             origin=self._origin,
         )
         self._in_the_log.clear()
-        publisher.put(SOURCES_SYMBOLS, self._source, _encoder.encode(event), event.at_ns)
+        publisher.put(SOURCES_SYMBOLS, self.source, _encoder.encode(event), event.at_ns)
         await self._in_the_log.wait()
 
 

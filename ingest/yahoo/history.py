@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from infra.market_calendar import NS, Calendar
-from ingest.yahoo.wire import BAR_S, SPARK_SYMBOLS
+from ingest.yahoo.wire import BAR_S, LAG_S, SPARK_SYMBOLS
 
 #: How far back bars are fetched.
 REACH_S = 24 * 60 * 60
@@ -63,7 +63,7 @@ class Window(NamedTuple):
 class _Progress:
     """How far a symbol's bars have come; seconds since the epoch."""
 
-    #: Until when they are there, and final; None before the first answer.
+    #: Until when they have been told; None before the first answer.
     fetched_s: int | None = None
     #: The end of the last window that was answered.
     asked_s: int = 0
@@ -91,8 +91,8 @@ class History:
     def next(self, now_s: int) -> Window | None:
         """Return what to ask for now; None while all is there.
 
-        Whoever was not asked for longest comes first; each once a bar, and only where the market
-        was open meanwhile.
+        Whoever was not asked for longest comes first; each once a bar, while the market is open,
+        and then for as long as Yahoo may be behind.
         """
         until_s = (now_s - SETTLE_S) // BAR_S * BAR_S
         due = sorted(
@@ -108,18 +108,21 @@ class History:
             if since_s is None:
                 since_s = self._session_began_s(until_s)
             since_s = max(since_s, until_s - REACH_S)
-            if self._market.open_ns(since_s * NS, until_s * NS) > 0:
+            news_s = max(since_s, progress.asked_s - LAG_S)
+            if self._market.open_ns(news_s * NS, until_s * NS) > 0:
                 return Window(symbol, since_s, until_s)
         return None
 
-    def answered(self, window: Window, settled_s: int) -> None:
-        """Note that a window was answered, with bars that are final up to `settled_s`."""
+    def answered(self, window: Window, told_until_s: int) -> None:
+        """Note that a window was answered, with all that there was up to `told_until_s`.
+
+        What Yahoo has not told yet, because it is behind or stands still, is asked for again.
+        """
         progress = self._progress.get(window.symbol)
         if progress is not None:
             progress.asked_s = window.until_s
-            progress.fetched_s = max(
-                window.since_s, min(window.until_s, settled_s // BAR_S * BAR_S)
-            )
+            told_s = min(window.until_s, told_until_s // BAR_S * BAR_S)
+            progress.fetched_s = max(window.since_s, told_s)
 
     def failed(self, window: Window, now_s: int) -> None:
         """Note that a window was not answered: others come first."""

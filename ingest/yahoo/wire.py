@@ -141,15 +141,6 @@ def bars_path(symbol: str, since_s: int, until_s: int) -> str:
     return f"/v8/finance/chart/{name}?period1={since_s}&period2={until_s}&interval=5m"
 
 
-def settled_s(traded_at_s: int | None, received_at_s: int) -> int:
-    """Return up to when the bars of an answer will change no more, in seconds since the epoch.
-
-    Until the answer's last trade; or until so long ago that Yahoo cannot be further behind, for a
-    symbol that is not traded in every bar.
-    """
-    return max(traded_at_s or 0, received_at_s - LAG_S)
-
-
 def split(body: bytes, feed: Feed) -> list[Part]:
     """Return the parts of an answer, in order.
 

@@ -32,6 +32,7 @@ from ingest.publish import Publisher
 from ingest.raw import embed
 from ingest.status import report
 from ingest.yahoo import wire
+from ingest.yahoo.bars import read_bars
 from ingest.yahoo.breaker import Breaker
 from ingest.yahoo.client import NOT_FOUND, TOO_MANY_REQUESTS, RequestFailedError, YahooClient
 from ingest.yahoo.history import History, Window, spacing_s
@@ -251,21 +252,22 @@ class YahooWorker:
             await asyncio.sleep(step_s * (1 - JITTER * self._jitter()))
 
     async def _fetch(self, window: Window) -> None:
-        answer, detail = _Answer([], self._clock().wall_ns), "no result in the answer"
+        detail = "no bars in the answer"
         try:
-            answer = await self._ask(wire.bars_path(*window), "chart-5m")
+            parts, received_at_ns = await self._ask(wire.bars_path(*window), "chart-5m")
+            for part in parts[:1]:
+                told = read_bars(bytes(part.data), received_at_ns // NS)
+                self._history.answered(window, told.told_until_s)
+                return
         except (RequestFailedError, wire.WireError) as error:
             detail = str(error)
             if not self._breaker.closed and self.source.connected:
                 # the polls will not be answered either, and the router need not wait for one
                 self._lose(self._with_wait(describe(error)))
-        received_s = answer.received_at_ns // NS
-        if answer.parts:
-            settled = (wire.settled_s(part.quote.traded_at_s, received_s) for part in answer.parts)
-            self._history.answered(window, min(settled))
-        else:
-            self._history.failed(window, received_s)
-            self._log.warning("yahoo_bars_failed", symbol=window.symbol, detail=detail)
+        except ValueError as error:
+            detail = str(error)
+        self._history.failed(window, self._clock().wall_ns // NS)
+        self._log.warning("yahoo_bars_failed", symbol=window.symbol, detail=detail)
 
     async def _ask(self, path: str, feed: wire.Feed) -> _Answer:
         """Publish what `path` answers, and return it. Raises RequestFailedError and WireError."""

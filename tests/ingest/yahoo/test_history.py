@@ -67,19 +67,36 @@ def test_every_bar_is_asked_for_once() -> None:
     assert len(windows) == (CLOSE - OPENING) // BAR_S
 
 
-def test_bars_that_are_not_final_are_asked_for_again() -> None:
-    """Once a bar's length, from the last final one on, until Yahoo cannot be further behind."""
+def test_bars_that_were_not_told_are_asked_for_again() -> None:
+    """Once a bar's length, from the last that was told on, until Yahoo cannot be further behind."""
     history = History(["A"], load())
-    last_trade = CLOSE - 400
-    since, asked = [], 0
-    for now_s in range(CLOSE - 600, CLOSE + 4 * 3600, 30):
+    asked = []
+    for now_s in range(CLOSE - 600 + SETTLE_S, CLOSE + 4 * 3600, 30):
         if window := history.next(now_s):
-            asked += 1
-            since.append(window.since_s)
-            history.answered(window, max(min(last_trade, now_s), now_s - LAG_S))
-    assert sorted(since) == since
-    assert asked <= 2 + LAG_S // BAR_S + 2
-    assert history.next(CLOSE + 4 * 3600) is None
+            asked.append(window)
+            history.answered(window, CLOSE - 700)
+    assert {window.since_s for window in asked[1:]} == {CLOSE - 900}
+    assert [window.until_s for window in asked] == [
+        CLOSE - 600 + BAR_S * place for place in range(2 + LAG_S // BAR_S + 1)
+    ]
+
+
+def test_a_frozen_yahoo_costs_no_bar() -> None:
+    """While it stands still its bars are asked for from where it stopped; then they all come."""
+    history = History(["A"], load())
+    frozen_s, moves_s = TEN, TEN + 2 * 3600
+    for now_s in range(TEN + SETTLE_S, moves_s, 30):
+        if window := history.next(now_s):
+            history.answered(window, frozen_s)
+    last = history.next(moves_s + SETTLE_S)
+    assert last == Window("A", TEN, moves_s)
+    # and on the next morning, where it stands still beyond the close
+    history.answered(last, frozen_s)
+    assert history.next(CLOSE + LAG_S + SETTLE_S) == Window("A", TEN, CLOSE + LAG_S)
+    history.answered(Window("A", TEN, CLOSE + LAG_S), frozen_s)
+    assert history.next(CLOSE + 3600) is None
+    morning_s = OPENING + REACH_S + BAR_S
+    assert history.next(morning_s + SETTLE_S) == Window("A", TEN, morning_s)
 
 
 def test_after_an_outage_one_request_brings_all() -> None:

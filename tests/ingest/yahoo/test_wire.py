@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 from ingest.raw import MAX_RAW_BYTES
 from ingest.yahoo import wire
 from ingest.yahoo.wire import (
-    LAG_S,
     Feed,
     Quote,
     WireError,
     from_yahoo,
-    settled_s,
     split,
     to_yahoo,
 )
@@ -165,19 +163,3 @@ def test_a_part_of_spark_without_a_response_keeps_its_symbol(response: Any) -> N
     part = {"symbol": "AAPL", "response": response}
     (found,) = split(json.dumps({"spark": {"result": [part]}}).encode(), "spark")
     assert found.quote == Quote("AAPL")
-
-
-@pytest.mark.parametrize(
-    ("traded_at_s", "received_at_s", "settled"),
-    [
-        (9000, 9010, 9000),
-        (9000, 9000 + LAG_S, 9000),
-        (9000, 9001 + LAG_S, 9001),
-        (None, 9000, 7800),
-    ],
-)
-def test_bars_are_final_up_to_the_last_trade(
-    traded_at_s: int | None, received_at_s: int, settled: int
-) -> None:
-    """Or up to twenty minutes ago, for a symbol that is not traded all the time."""
-    assert settled_s(traded_at_s, received_at_s) == settled

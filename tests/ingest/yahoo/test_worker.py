@@ -1,162 +1,27 @@
 """The Yahoo worker, against a server in the same process."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 from aiohttp import web
 
-from infra.market_calendar import ALWAYS_OPEN, NS, Calendar, load
-from infra.telemetry import Meters
+from infra.market_calendar import NS, load
 from infra.topics import RAW_YAHOO
-from ingest.clock import Now
 from ingest.events import (
     Connected,
     Disconnected,
     Heartbeat,
-    RawTick,
     Resumed,
     Stalled,
     SymbolsImpaired,
     SymbolsRestored,
 )
-from ingest.yahoo.client import YahooClient
 from ingest.yahoo.history import SETTLE_S
 from ingest.yahoo.quotes import STRAGGLERS
 from ingest.yahoo.wire import BAR_S, LAG_S
-from ingest.yahoo.worker import HEARTBEAT_S, YahooWorker
-from tests.ingest.fakes import InMemoryProducer, eventually, publishing
+from tests.ingest.fakes import eventually
 from tests.ingest.yahoo.vendor import Yahoo, yahoo
-
-SOON_S = 0.02
-#: Longer than any test: there is one poll, unless somebody asks for more.
-ONCE_S = 10**6
-
-MINUTE_S = 60
-#: 2026-11-24 10:00 in New York.
-TEN_S = 1_795_532_400
-
-
-class Clock:
-    """The worker's clock, and its loop's: it goes on by itself, and leaps when it is told to.
-
-    So that nobody has to wait for hours: sleeps and deadlines of the loop leap with it.
-    """
-
-    def __init__(self, start_s: int = TEN_S) -> None:
-        loop = asyncio.get_running_loop()
-        self._ahead_s = 0.0
-        self._start_ns = start_s * NS
-        self._loop, self._time, self._begun_s = loop, loop.time, loop.time()
-        loop.time = self._leapt  # type: ignore[method-assign]
-
-    def _leapt(self) -> float:
-        return self._time() + self._ahead_s
-
-    def __call__(self) -> Now:
-        """Read it."""
-        elapsed_s = self._loop.time() - self._begun_s
-        return Now(self._start_ns + int(elapsed_s * NS), self._loop.time())
-
-    def leap(self, seconds: float) -> None:
-        """Let so much time have passed."""
-        self._ahead_s += seconds
-
-    @property
-    def now_s(self) -> int:
-        """The time in seconds since the epoch."""
-        return self().wall_ns // NS
-
-
-class Run:
-    """A worker at work, and what it has published."""
-
-    def __init__(
-        self, worker: YahooWorker, log: InMemoryProducer, meters: Meters, clock: Clock
-    ) -> None:
-        self.worker = worker
-        self.log = log
-        self.clock = clock
-        self._meters = meters
-
-    def told(self, kind: type[Any]) -> list[Any]:
-        """Return the statuses of one kind, in order."""
-        return [status for status in self.log.statuses() if isinstance(status, kind)]
-
-    def quotes(self) -> list[RawTick]:
-        """Return the ticks with quotes, in order."""
-        return [tick for tick in self.log.ticks(RAW_YAHOO) if tick.feed != "chart-5m"]
-
-    def bars(self) -> list[RawTick]:
-        """Return the ticks with bars, in order."""
-        return [tick for tick in self.log.ticks(RAW_YAHOO) if tick.feed == "chart-5m"]
-
-    def metric(self, series: str) -> float | None:
-        """Return a series's value, as it would be scraped; None where it is absent."""
-        self.worker.refresh()
-        for line in self._meters.exposition().decode().splitlines():
-            if line.startswith(f"{series} "):
-                return float(line.rpartition(" ")[2])
-        return None
-
-    async def beats(self) -> Heartbeat:
-        """Return the next heartbeat."""
-        before = len(self.told(Heartbeat))
-        self.clock.leap(HEARTBEAT_S)
-        beats = await eventually(lambda: self.told(Heartbeat)[before:])
-        assert isinstance(beats[-1], Heartbeat)
-        return beats[-1]
-
-    async def polls(self, seconds: float = MINUTE_S) -> None:
-        """Let a poll's interval pass, and return when the poll has ended."""
-        before = self._polled()
-        self.clock.leap(seconds)
-        await eventually(lambda: self._polled() > before)
-
-    def _polled(self) -> float:
-        results = ("success", "failure")
-        return sum(self.metric(f'yahoo_polls_total{{result="{its}"}}') or 0 for its in results)
-
-
-@asynccontextmanager
-async def working(
-    vendor: Yahoo,
-    symbols: Sequence[str],
-    *,
-    poll_s: float = SOON_S,
-    active_s: float = 15,
-    request_s: float = ONCE_S,
-    market: Calendar = ALWAYS_OPEN,
-    start_s: int = TEN_S,
-) -> AsyncIterator[Run]:
-    """A worker that polls until the context is left."""
-    stop, meters, clock = asyncio.Event(), Meters("yahoo"), Clock(start_s)
-    async with (
-        publishing() as (publisher, log),
-        YahooClient(vendor.url, request_s=request_s) as client,
-    ):
-        worker = YahooWorker(
-            client=client,
-            symbols=symbols,
-            poll_s=poll_s,
-            active_s=active_s,
-            market=market,
-            publisher=publisher,
-            meters=meters,
-            run_id="run",
-            jitter=lambda: 0.0,
-            clock=clock,
-        )
-        running = asyncio.create_task(worker.run(stop))
-        try:
-            yield Run(worker, log, meters, clock)
-        finally:
-            stop.set()
-            await running
-            await publisher.drain()
+from tests.ingest.yahoo.working import MINUTE_S, ONCE_S, TEN_S, Clock, working
 
 
 async def test_every_symbol_of_every_poll_is_a_tick() -> None:
@@ -164,7 +29,7 @@ async def test_every_symbol_of_every_poll_is_a_tick() -> None:
     symbols = [f"S{number}" for number in range(40)] + ["BRK.B"]
     async with yahoo() as vendor:
         vendor.spark = [*symbols[:40], "BRK-B"]
-        async with working(vendor, symbols, poll_s=ONCE_S) as run:
+        async with working(vendor.url, symbols, poll_s=ONCE_S) as run:
             await eventually(lambda: run.told(Connected))
             ticks = run.quotes()
             assert [tick.symbol for tick in ticks] == symbols
@@ -181,7 +46,7 @@ async def test_polls_go_on_with_the_sequence() -> None:
     """The next poll's ticks follow on the last one's, in the same session."""
     async with yahoo() as vendor:
         vendor.spark = ["AAPL"]
-        async with working(vendor, ["AAPL"]) as run:
+        async with working(vendor.url, ["AAPL"]) as run:
             await eventually(lambda: len(run.quotes()) >= 3)
         ticks = run.log.ticks(RAW_YAHOO)
         assert [tick.session_seq for tick in ticks] == list(range(1, len(ticks) + 1))
@@ -192,7 +57,7 @@ async def test_straggler_is_asked_for_alone() -> None:
     """What spark leaves out comes from chart; a symbol that Yahoo does not know fails nothing."""
     async with yahoo() as vendor:
         vendor.spark, vendor.chart = ["AAPL"], ["BRK-B"]
-        async with working(vendor, ["AAPL", "NOPE", "BRK.B"], poll_s=ONCE_S) as run:
+        async with working(vendor.url, ["AAPL", "NOPE", "BRK.B"], poll_s=ONCE_S) as run:
             await eventually(lambda: run.told(Connected))
             ticks = run.quotes()
             assert [(tick.symbol, tick.feed) for tick in ticks] == [
@@ -206,7 +71,7 @@ async def test_stragglers_are_bounded() -> None:
     symbols = [f"S{number}" for number in range(20)]
     async with yahoo() as vendor:
         vendor.chart = symbols
-        async with working(vendor, symbols, poll_s=ONCE_S) as run:
+        async with working(vendor.url, symbols, poll_s=ONCE_S) as run:
             await eventually(lambda: run.told(Connected))
             assert len(run.quotes()) == STRAGGLERS
 
@@ -215,7 +80,7 @@ async def test_changes_of_life_are_told_once() -> None:
     """Failures in a row are one disconnection; the first good poll after them one connection."""
     async with yahoo() as vendor:
         vendor.spark = ["AAPL"]
-        async with working(vendor, ["AAPL"]) as run:
+        async with working(vendor.url, ["AAPL"]) as run:
             await eventually(lambda: run.told(Connected))
             vendor.answer = web.Response(status=500)
             await eventually(lambda: (run.metric('yahoo_polls_total{result="failure"}') or 0) >= 3)
@@ -229,7 +94,7 @@ async def test_answer_that_is_no_json_is_a_failure() -> None:
     """An error page with status 200 is a failed poll, and the worker goes on."""
     async with yahoo() as vendor:
         vendor.spark, vendor.answer = ["AAPL"], web.Response(text="<html>back soon</html>")
-        async with working(vendor, ["AAPL"]) as run:
+        async with working(vendor.url, ["AAPL"]) as run:
             (lost,) = await eventually(lambda: run.told(Disconnected))
             assert "malformed" in lost.detail
             vendor.answer = None
@@ -241,14 +106,14 @@ async def test_silence_is_a_failure() -> None:
     symbols = [f"S{number}" for number in range(60)]
     async with yahoo() as vendor:
         vendor.delay_s = 5
-        async with working(vendor, symbols, poll_s=ONCE_S, request_s=0.05) as run:
+        async with working(vendor.url, symbols, poll_s=ONCE_S, request_s=0.05) as run:
             (lost,) = await eventually(lambda: run.told(Disconnected))
             assert (lost.reason, len(vendor.requests)) == ("timeout", 1)
 
 
 async def test_poll_that_brings_nothing_is_a_failure() -> None:
     """Answers without a single quote are not a source that is up."""
-    async with yahoo() as vendor, working(vendor, ["AAPL"], poll_s=ONCE_S) as run:
+    async with yahoo() as vendor, working(vendor.url, ["AAPL"], poll_s=ONCE_S) as run:
         (lost,) = await eventually(lambda: run.told(Disconnected))
         assert lost.detail == "no quote in any answer"
 
@@ -258,7 +123,7 @@ async def test_one_bad_batch_spoils_no_other() -> None:
     symbols = [f"S{number}" for number in range(40)]
     async with yahoo() as vendor:
         vendor.spark, vendor.poisonous = symbols, {"S3"}
-        async with working(vendor, symbols, poll_s=ONCE_S) as run:
+        async with working(vendor.url, symbols, poll_s=ONCE_S) as run:
             await eventually(lambda: run.told(Connected))
             assert [tick.symbol for tick in run.quotes()] == symbols[20:]
 
@@ -267,7 +132,7 @@ async def test_heart_beats_before_the_first_answer() -> None:
     """While the first poll hangs, the source is connecting, and says so."""
     async with yahoo() as vendor:
         vendor.delay_s = 5
-        async with working(vendor, ["AAPL", "MSFT"]) as run:
+        async with working(vendor.url, ["AAPL", "MSFT"]) as run:
             beat = (await eventually(lambda: run.told(Heartbeat)))[0]
             assert (beat.state, beat.symbols, beat.messages) == ("connecting", 2, 0)
             assert beat.last_message_at_ns is None
@@ -281,7 +146,7 @@ async def test_yahoo_answering_429_is_left_alone() -> None:
     symbols = [f"S{number}" for number in range(60)]
     async with yahoo() as vendor:
         vendor.spark, vendor.answer = symbols, REFUSAL
-        async with working(vendor, symbols, poll_s=MINUTE_S) as run:
+        async with working(vendor.url, symbols, poll_s=MINUTE_S) as run:
             (lost,) = await eventually(lambda: run.told(Disconnected))
             assert (lost.reason, lost.code) == ("error", 429)
             assert lost.detail == "HTTP 429 Too Many Requests: left alone for 600 s"
@@ -305,7 +170,7 @@ async def test_yahoo_answering_429_again_is_left_alone_for_longer() -> None:
     """The one request that shows it is refused doubles the wait."""
     async with yahoo() as vendor:
         vendor.spark, vendor.answer = ["AAPL"], web.Response(status=429)
-        async with working(vendor, ["AAPL"], poll_s=MINUTE_S) as run:
+        async with working(vendor.url, ["AAPL"], poll_s=MINUTE_S) as run:
             await eventually(lambda: run.told(Disconnected))
             for wait_s in (120, 240, 480):
                 asked = len(vendor.requests)
@@ -322,7 +187,7 @@ async def test_yahoo_that_fails_when_tried_again_is_not_flooded() -> None:
     symbols = [f"S{number}" for number in range(60)]
     async with yahoo() as vendor:
         vendor.spark, vendor.answer = symbols, REFUSAL
-        async with working(vendor, symbols, poll_s=MINUTE_S) as run:
+        async with working(vendor.url, symbols, poll_s=MINUTE_S) as run:
             await eventually(lambda: run.told(Disconnected))
             vendor.answer = web.Response(status=503)
             run.clock.leap(600)
@@ -337,7 +202,7 @@ async def test_a_probe_for_an_unknown_symbol_is_answered() -> None:
     """That Yahoo knows nothing of it is an answer as well."""
     async with yahoo() as vendor:
         vendor.answer = REFUSAL
-        async with working(vendor, ["NOPE"], poll_s=MINUTE_S) as run:
+        async with working(vendor.url, ["NOPE"], poll_s=MINUTE_S) as run:
             await eventually(lambda: run.told(Disconnected))
             vendor.answer = web.Response(status=404)
             run.clock.leap(600)
@@ -348,7 +213,7 @@ async def test_the_active_source_is_polled_at_once_and_more_often() -> None:
     """And as before when it is active no longer."""
     async with yahoo() as vendor:
         vendor.spark = ["AAPL"]
-        async with working(vendor, ["AAPL"], poll_s=ONCE_S, active_s=15) as run:
+        async with working(vendor.url, ["AAPL"], poll_s=ONCE_S, active_s=15) as run:
             await eventually(lambda: run.told(Connected))
             run.worker.activate(active=True)
             await eventually(lambda: len(run.quotes()) == 2)
@@ -365,7 +230,7 @@ async def test_another_list_is_polled_from_the_next_poll_on() -> None:
     """New symbols are asked for, old ones not; what was impaired and is dropped is restored."""
     async with yahoo() as vendor:
         vendor.spark = ["AAPL", "MSFT"]
-        async with working(vendor, ["AAPL", "NOPE"], poll_s=MINUTE_S) as run:
+        async with working(vendor.url, ["AAPL", "NOPE"], poll_s=MINUTE_S) as run:
             await eventually(lambda: run.told(SymbolsImpaired))
             run.worker.follow(["MSFT"])
             await run.polls()
@@ -379,7 +244,7 @@ async def test_a_frozen_price_is_told_and_yahoo_no_longer_trusted() -> None:
     """Polls succeed, but what they bring is old: the heartbeat says `error` until it moves."""
     async with yahoo() as vendor:
         vendor.spark, vendor.traded_at_s = ["AAPL", "MSFT"], TEN_S - 7
-        async with working(vendor, ["AAPL", "MSFT"], poll_s=MINUTE_S, market=load()) as run:
+        async with working(vendor.url, ["AAPL", "MSFT"], poll_s=MINUTE_S, market=load()) as run:
             await eventually(lambda: run.told(Connected))
             assert (await run.beats()).state == "connected"
             while run.clock.now_s < TEN_S + LAG_S - 2 * MINUTE_S:
@@ -406,7 +271,7 @@ async def test_a_price_of_yesterday_is_not_frozen_at_night() -> None:
     async with yahoo() as vendor:
         vendor.spark, vendor.traded_at_s = ["AAPL"], close_s
         async with working(
-            vendor, ["AAPL"], poll_s=MINUTE_S, market=load(), start_s=close_s + 60
+            vendor.url, ["AAPL"], poll_s=MINUTE_S, market=load(), clock=Clock(close_s + 60)
         ) as run:
             await eventually(lambda: run.told(Connected))
             for _ in range(16):
@@ -420,7 +285,7 @@ async def test_no_previous_close_is_asked_for_and_told() -> None:
     async with yahoo() as vendor:
         vendor.spark = vendor.chart = ["AAPL"]
         vendor.traded_at_s, vendor.closes = TEN_S, {"chart"}
-        async with working(vendor, ["AAPL"], poll_s=MINUTE_S) as run:
+        async with working(vendor.url, ["AAPL"], poll_s=MINUTE_S) as run:
             await eventually(lambda: run.told(Connected))
             await run.polls()
             assert [tick.feed for tick in run.quotes()] == ["spark", "chart", "spark"]
@@ -441,7 +306,7 @@ async def test_bars_come_for_every_symbol_whatever_is_routed() -> None:
     async with yahoo() as vendor:
         vendor.spark, vendor.traded_at_s = ["AAPL", "BRK-B"], TEN_S
         async with working(
-            vendor, symbols, poll_s=ONCE_S, market=load(), start_s=TEN_S + SETTLE_S
+            vendor.url, symbols, poll_s=ONCE_S, market=load(), clock=Clock(TEN_S + SETTLE_S)
         ) as run:
             first = await eventually(run.bars)
             run.clock.leap(150)
@@ -470,7 +335,7 @@ async def test_bars_that_are_refused_open_the_same_breaker() -> None:
     """Who is refused over bars does not ask for quotes either, and says so at once."""
     async with yahoo() as vendor:
         vendor.spark, vendor.answer_to_bars = ["AAPL"], REFUSAL
-        async with working(vendor, ["AAPL"], poll_s=MINUTE_S) as run:
+        async with working(vendor.url, ["AAPL"], poll_s=MINUTE_S) as run:
             await eventually(lambda: run.told(Connected))
             run.clock.leap(30)
             (lost,) = await eventually(lambda: run.told(Disconnected))
@@ -488,7 +353,7 @@ async def test_bars_that_fail_cost_no_quote() -> None:
     """They are asked for again later; the source stays connected, and its polls go on."""
     async with yahoo() as vendor:
         vendor.spark, vendor.answer_to_bars = ["AAPL"], web.Response(text="<html>")
-        async with working(vendor, ["AAPL"], poll_s=MINUTE_S) as run:
+        async with working(vendor.url, ["AAPL"], poll_s=MINUTE_S) as run:
             await eventually(lambda: run.told(Connected))
             run.clock.leap(30)
             await eventually(lambda: vendor.asked_for("bars"))
@@ -505,7 +370,7 @@ async def test_no_bars_are_asked_for_while_the_market_is_closed() -> None:
     async with yahoo() as vendor:
         vendor.spark = ["AAPL"]
         async with working(
-            vendor, ["AAPL"], poll_s=MINUTE_S, market=load(), start_s=sunday_s
+            vendor.url, ["AAPL"], poll_s=MINUTE_S, market=load(), clock=Clock(sunday_s)
         ) as run:
             await eventually(lambda: run.told(Connected))
             for _ in range(10):

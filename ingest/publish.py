@@ -101,8 +101,6 @@ class _Lane:
         self.moments = [self.moments[place] for place in kept]
         self.kinds = [self.kinds[place] for place in kept]
         self.size -= sum(map(_size, out[0]))
-        if not kept:
-            self.filled.clear()
         return out
 
 

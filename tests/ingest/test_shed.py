@@ -306,6 +306,21 @@ async def test_shedding_ends_by_itself_where_nothing_is_on_its_way() -> None:
     assert len(witness.producer.records(RAW_ALPACA)) >= 1
 
 
+async def test_lane_whose_records_are_shed_while_it_lingers_hands_nothing_over() -> None:
+    """A batch that vanishes before it is handed over is no batch, and the lane waits again."""
+    witness = await _away(5_000)
+    async with witness.publisher.running():
+        witness.put("AAPL", "quote", 50)
+        await asyncio.sleep(0)  # the lane has seen it, and lingers
+        while not witness.publisher.shed:
+            witness.put("AAPL", "quote", 50)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        witness.producer.answering.set()
+        await witness.publisher.drain()
+    witness.reconcile()
+
+
 async def test_what_is_never_shed_is_bounded_too() -> None:
     """When even statuses fill twice the budget the publisher gives up, and says why."""
     witness = await _away(5_000)

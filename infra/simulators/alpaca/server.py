@@ -319,12 +319,12 @@ class AlpacaSimulator:
                     return
 
     async def _say(self, connection: _Connection, said: list[Said]) -> None:
-        """Send ticks in frames, or do instead what a fault does to a connection that hears some."""
+        """Send ticks in frames, after what a fault does to a connection that hears some."""
         if connection.window.open and not connection.socket.dead and connection.effects.deeds:
             deed = connection.effects.deed(_frame(connection.codec, said))
             if deed:
                 await self._do(connection, deed)
-                if deed.garbage is not None or deed.then != "go_on":
+                if deed.spoils or deed.then != "go_on":
                     return
         for start in range(0, len(said), FRAME_MESSAGES):
             await self._send(connection, said[start : start + FRAME_MESSAGES])

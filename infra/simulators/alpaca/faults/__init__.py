@@ -5,7 +5,7 @@ A fault takes effect in one of five places, and has the method that is called th
     `handshake`  the HTTP request that a connection begins with
     `gate`       the rules that the conversation goes by
     `step`       the ticks on their way from a connection's window to its socket
-    `deed`       what is done to the connection instead of sending a frame
+    `deed`       what is done to the connection before its next frame, or instead
     `rest`       a request for history
 
 Ticks go through the steps in the order of `FAULTS`. A step belongs to one connection; it is called
@@ -163,7 +163,7 @@ class Effects:
         return bool(_with(self._line.board, "deed"))
 
     def deed(self, frame: Frame | None) -> Deed | None:
-        """Return what is done to the connection instead of sending a frame, if anything."""
+        """Return what is done to the connection before its next frame or instead, if anything."""
         for active in _with(self._line.board, "deed"):
             deed: Deed | None = active.fault.deed(frame)
             if deed is None:

@@ -60,7 +60,7 @@ class InternalError(Fault, frozen=True, kw_only=True):
 
 
 class TornFrame(Fault, frozen=True, kw_only=True):
-    """A frame of ticks does not arrive whole."""
+    """A frame of ticks does not arrive whole, and its ticks are lost."""
 
     once = True
 
@@ -81,15 +81,15 @@ class TornFrame(Fault, frozen=True, kw_only=True):
         name = name_of(type(self))
         match self.how:
             case "half":
-                return Deed(fault=name, garbage=frame.torn, then="close", code=1001)
+                return Deed(fault=name, garbage=frame.torn, spoils=True, then="close", code=1001)
             case "array":
-                return Deed(fault=name, garbage=frame.unfinished, then="go_on")
+                return Deed(fault=name, garbage=frame.unfinished, spoils=True, then="go_on")
             case "wire":
-                return Deed(fault=name, garbage=frame.whole, wire=True, then="close")
+                return Deed(fault=name, garbage=frame.whole, spoils=True, wire=True, then="close")
 
 
 class Unreadable(Fault, frozen=True, kw_only=True):
-    """A frame that is no message at all comes instead of a frame of ticks."""
+    """A frame that is no message at all comes between two frames of ticks."""
 
     once = True
 

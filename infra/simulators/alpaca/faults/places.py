@@ -36,12 +36,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deed:
-    """What is done to a connection instead of sending a frame of ticks.
+    """What is done to a connection before it gets its next frame of ticks, or instead.
 
     Attributes:
         fault: which fault does it.
         control: said first, as a control message.
-        garbage: then sent as a frame: what is left of the ticks', or nothing of it.
+        garbage: then sent as a frame.
+        spoils: whether that was the frame of ticks, which are lost with it.
         wire: whether only half of that frame's bytes go out, and then the end of the TCP stream.
         then: `go_on`, `close` with `code`, or `abort`: the TCP connection is reset.
         code: the close code.
@@ -51,6 +52,7 @@ class Deed:
     fault: str
     control: Control | None = None
     garbage: bytes | None = None
+    spoils: bool = False
     wire: bool = False
     then: Literal["go_on", "close", "abort"]
     code: int = 1000

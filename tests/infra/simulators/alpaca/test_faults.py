@@ -317,9 +317,10 @@ async def test_half_of_a_frames_bytes_on_the_wire(simulate: Simulate, ledger_pat
 async def test_an_unreadable_frame(
     simulate: Simulate, ledger_path: Path, encoding: Encoding
 ) -> None:
-    """Garbage comes, and the data goes on after it."""
+    """Garbage comes between two frames, and not a tick is lost for it."""
     simulated = await simulate()
     async with hearing(simulated, encoding) as client:
+        await client.data(1)
         await simulated.fault("unreadable")
         while True:
             frame = await client.socket.recv()
@@ -330,6 +331,14 @@ async def test_an_unreadable_frame(
         await client.data(20)
     (entry,) = marked(ledger_path, "unreadable")
     assert entry.wire == (frame.encode() if isinstance(frame, str) else frame)
+    if encoding == "json":
+        trades = [m for m in said([e for e in read(ledger_path) if e.symbol]) if m["T"] == "t"]
+        headers = {"APCA-API-KEY-ID": "key", "APCA-API-SECRET-KEY": "secret"}
+        query = {"start": trades[0]["t"], "end": trades[-1]["t"], "feed": "iex"}
+        query["symbols"] = ",".join(LISTINGS)
+        async with simulated.http.get("/v2/stocks/trades", params=query, headers=headers) as got:
+            past = (await got.json())["trades"].values()
+        assert {t["i"] for found in past for t in found} == {t["i"] for t in trades}
 
 
 # --- silence

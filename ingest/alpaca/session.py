@@ -35,17 +35,22 @@ A connection that is subscribed and mute while the market is open is given up af
 that is merely quiet costs a few reconnections and no loop. Symbols in a halt are not expected to
 speak.
 
-Every connection that was subscribed and is lost opens a gap; the next one that has subscribed to
-all that it can have ends it. A stream that was lively and pauses, and goes on before it is given
-up, leaves a gap as well: nobody can tell what was missed meanwhile, but its history can.
+A symbol that goes silent while the others flow (`ingest.alpaca.silence`) is given back and asked
+for again, once; it has a gap of its own, which its next message ends, on whatever connection.
+
+Every connection that was subscribed and is lost opens a gap of all other symbols; the next one that
+has subscribed to all that it can have ends it. A stream that was lively and pauses, and goes on
+before it is given up, leaves a gap as well: nobody can tell what was missed meanwhile, but its
+history can.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, Protocol, TypedDict
 
 from ingest.alpaca import wire
+from ingest.alpaca.silence import Silence, Silent
 from ingest.alpaca.subscription import Change, Impairment, Subscription
 from ingest.alpaca.wire import CODES, HANDSHAKE_STATUSES, UNKNOWN_CODE, Code, Message, Verdict
 from ingest.backoff import backoff
@@ -83,8 +88,10 @@ PAUSE_SPACINGS = 30
 SPACING_WEIGHT = 0.05
 SPACINGS_KNOWN = 20
 
-#: How often at least the silence of a connection is looked at while the market may be closed.
-SILENCE_LOOK_S = 1.0
+#: How often the silence of a connection and of its symbols is looked at.
+LOOK_S = 1.0
+#: How soon at the least it is looked at again, where something is about to be due.
+SOON_S = 0.1
 
 #: The longest wait that we let a vendor ask of us.
 RETRY_AFTER_CAP_S = 3600.0
@@ -401,11 +408,21 @@ class Session:
         self._spacings = 0
         self._pauses = 0
         self._settled: frozenset[str] | None = None
+        self._silence = Silence()
+        self._looked: Now | None = None
+        #: The gaps of the symbols that are silent while the others flow.
+        self._silent: dict[str, GapOpened] = {}
+        self._silences = 0
 
     @property
     def subscribed(self) -> tuple[str, ...]:
         """What the vendor confirmed that it sends, on the present connection."""
         return self.subscription.held
+
+    @property
+    def silent(self) -> int:
+        """How many symbols are silent while the others flow."""
+        return len(self._silent)
 
     @property
     def session_id(self) -> str:
@@ -432,6 +449,9 @@ class Session:
         if symbols == self.subscription.wanted:
             return []
         outputs = self._tell(self.subscription.follow(symbols), "", now)
+        self._silence.keep(symbols)
+        self._halted.intersection_update(symbols)
+        outputs += self._hear_again([s for s in self._silent if s not in symbols], now)
         if self.stopped and self._our_bugs:
             self.stopped, self._our_bugs = False, 0  # it may have been the list
             self.deadline = now.monotonic_s
@@ -492,6 +512,7 @@ class Session:
         meters: list[wire.Meter] = []
         counts: dict[wire.Meter, int] = {}
         odd: dict[str, int] = {}
+        heard = self._silence.counts
         for message in wire.split(data, self._plan.encoding):
             kind = message.kind
             meter = wire.DATA_KINDS.get(kind, "control")
@@ -505,10 +526,15 @@ class Session:
                 self._note_halt(message)
             ticks.append(self._tick(message, now.wall_ns))
             meters.append(meter)
+            if message.symbol in heard:
+                heard[message.symbol] += 1
         if ticks:
             self.messages += len(ticks)
             self.last_message_at_ns = now.wall_ns
             outputs += self._hear(now)
+            if self._silent:
+                spoke = dict.fromkeys(t.symbol for t in ticks if t.symbol in self._silent)
+                outputs += self._hear_again(spoke, now)
         received = Received(ticks, meters, counts)
         return [received, *outputs, *(_oddity(kind, count) for kind, count in odd.items())]
 
@@ -612,9 +638,14 @@ class Session:
         self.subscription.confirmed(symbols)
         if self._healthy_since is None:
             self._healthy_since = now.monotonic_s
-            self._quiet_since = now
+            self._quiet_since = self._looked = now
         self._streamed = symbols
+        self._silence.listen(self._wanted_of(symbols), now.wall_ns)
         return [Subscribed(**self._stamp(now), symbols=list(symbols)), *self._converse(now)]
+
+    def _wanted_of(self, symbols: Sequence[str]) -> list[str]:
+        wanted = set(self.subscription.wanted)
+        return [symbol for symbol in symbols if symbol in wanted]
 
     def _give_up_subscribing(self, why: Impairment, now: Now) -> list[Output]:
         """End a connection on which the vendor would send nothing."""
@@ -646,21 +677,55 @@ class Session:
         ]
 
     def _listen(self, now: Now) -> list[Output]:
-        """See whether the connection is mute, and when to look again."""
+        """See whether the connection or one of its symbols is mute, and when to look again."""
         quiet_since = self._quiet_since or now
-        elapsed_s = now.monotonic_s - quiet_since.monotonic_s
-        market_s = self._market.open_ns(quiet_since.wall_ns, now.wall_ns) / NS
-        # by both clocks: the wall's may step, and market time stands still at night
-        silent_s = min(elapsed_s, market_s)
+        silent_s = self._market_s(quiet_since, now)
         expected = set(self.subscription.held) - self._halted
-        if silent_s < self._mute_s or not expected:
-            self.deadline = now.monotonic_s + max(SILENCE_LOOK_S, self._mute_s - silent_s)
+        if silent_s >= self._mute_s and expected:
+            return self._give_up_mute(quiet_since, silent_s, now)
+        self.deadline = now.monotonic_s + min(LOOK_S, max(SOON_S, self._mute_s - silent_s))
+        looked, self._looked = self._looked or now, now
+        open_s = self._market_s(looked, now)
+        silent = self._silence.look(open_s, now.wall_ns, self._halted)
+        outputs = [output for each in silent for output in self._miss(each, now)]
+        if not outputs:
             return []
+        self.subscription.renew([each.symbol for each in silent])
+        return [*outputs, *self._converse(now)]
+
+    def _market_s(self, since: Now, now: Now) -> float:
+        """Return how much market time has gone by, by both clocks.
+
+        The wall's clock may step, and market time stands still at night.
+        """
+        market_s = self._market.open_ns(since.wall_ns, now.wall_ns) / NS
+        return min(now.monotonic_s - since.monotonic_s, market_s)
+
+    def _give_up_mute(self, quiet_since: Now, silent_s: float, now: Now) -> list[Output]:
         self._stalled = True
         stalled = Stalled(**self._stamp(now), symbols=[], since_ns=quiet_since.wall_ns)
         cause = _Cause("stalled", None, f"mute for {silent_s:.1f} s while the market is open")
         self._mute_s = min(2 * self._mute_s, self._patience.mute_cap_s)
         return [stalled, *self._fail(Signal.FAILED, cause, now)]
+
+    def _miss(self, silent: Silent, now: Now) -> list[Output]:
+        """Say that a symbol is silent while the others flow, and from when on it is missed."""
+        symbol, since_ns = silent
+        if symbol in self._silent:
+            return []  # it is silent on this connection as on the last
+        self._silences += 1
+        gap_id = f"{self.session_id}/silent-{self._silences}"
+        gap = self._silent[symbol] = self._gap(gap_id, "stalled", [symbol], since_ns, now)
+        return [Stalled(**self._stamp(now), symbols=[symbol], since_ns=since_ns), gap]
+
+    def _hear_again(self, symbols: Iterable[str], now: Now) -> list[Output]:
+        """Take note that symbols that were silent have spoken, or are no longer listened to."""
+        outputs: list[Output] = []
+        for symbol in symbols:
+            gap = self._silent.pop(symbol)
+            self._silence.heard(symbol, now.wall_ns)
+            outputs += Resumed(**self._stamp(now), symbols=[symbol]), _ended(gap, now)
+        return outputs
 
     def _hear(self, now: Now) -> list[Output]:
         """Take note that data came."""
@@ -670,8 +735,6 @@ class Session:
             return outputs
         self._stalled = False
         self._mute_s = self._patience.mute_s
-        if self.state is State.CONNECTED and not self.subscription.waiting:
-            self.deadline = now.monotonic_s + self._mute_s
         return [*outputs, Resumed(**self._stamp(now), symbols=[])]
 
     def _pause(self, now: Now) -> list[Output]:
@@ -683,11 +746,12 @@ class Session:
         known = self._spacings >= SPACINGS_KNOWN
         if known and spacing_s > max(PAUSE_S, PAUSE_SPACINGS * self._spacing_s):
             market_s = self._market.open_ns(before.wall_ns, now.wall_ns) / NS
-            if market_s >= PAUSE_S and not self._gaps and self._streamed:
+            missed = self._missed()
+            if market_s >= PAUSE_S and missed and not self._gaps:
                 self._pauses += 1
                 gap_id = f"{self.session_id}/pause-{self._pauses}"
-                self._gaps.append(self._gap(gap_id, "stalled", self._streamed, before, now))
-                return [*self._gaps, *self._end_gaps(now)]
+                gap = self._gap(gap_id, "stalled", missed, before.wall_ns, now)
+                return [gap, _ended(gap, now)]
             return []
         self._spacings += 1
         self._spacing_s += (spacing_s - self._spacing_s) * max(SPACING_WEIGHT, 1 / self._spacings)
@@ -701,22 +765,26 @@ class Session:
 
     def _open_gap(self, now: Now) -> list[Output]:
         """Say from when on ticks are missed, where the connection that is gone had streamed."""
-        streamed, self._streamed = self._streamed, ()
+        missed, self._streamed = self._missed(), ()
         quiet_since, self._quiet_since = self._quiet_since, None
-        if not streamed or self._cause is None or self._gaps:
+        if not missed or self._cause is None or self._gaps:
             return []  # nothing was to come on it, or a gap is open already
         reason = self._cause.reason
         cause = reason if reason in ("stalled", "asked") else "disconnected"
-        opened = self._gap(self.session_id, cause, streamed, quiet_since or now, now)
+        opened = self._gap(self.session_id, cause, missed, (quiet_since or now).wall_ns, now)
         self._gaps.append(opened)
         return [opened]
+
+    def _missed(self) -> list[str]:
+        """Return what the present connection sends but for those that have a gap of their own."""
+        return [symbol for symbol in self._streamed if symbol not in self._silent]
 
     def _gap(
         self,
         gap_id: str,
         cause: Literal["disconnected", "stalled", "asked"],
-        symbols: tuple[str, ...],
-        since: Now,
+        symbols: list[str],
+        since_ns: int,
         now: Now,
     ) -> GapOpened:
         return GapOpened(
@@ -725,26 +793,13 @@ class Session:
             gap_id=gap_id,
             at_ns=now.wall_ns,
             cause=cause,
-            symbols=list(symbols),
-            since_ns=since.wall_ns,
+            symbols=symbols,
+            since_ns=since_ns,
         )
 
     def _end_gaps(self, now: Now) -> list[Output]:
         gaps, self._gaps = self._gaps, []
-        return [
-            GapEnded(
-                source=gap.source,
-                feed=gap.feed,
-                gap_id=gap.gap_id,
-                at_ns=now.wall_ns,
-                cause=gap.cause,
-                symbols=gap.symbols,
-                since_ns=gap.since_ns,
-                until_ns=now.wall_ns,
-                shed={},
-            )
-            for gap in gaps
-        ]
+        return [_ended(gap, now) for gap in gaps]
 
     def _error(self, message: Message, now: Now) -> Sequence[Output]:
         number = message.code
@@ -840,6 +895,7 @@ class Session:
         self.subscription.begin()
         self.deadline = None
         self._healthy_since = None
+        self._silence.listen((), 0)
 
     def _delay(self) -> float:
         return backoff(
@@ -866,6 +922,21 @@ def _cause(code: Code, text: str, number: int | None, otherwise: Reason = "error
     words = (text or code.message)[:DETAIL_LENGTH]
     detail = f"{words}: {code.advice}" if code.advice else words
     return _Cause("auth" if code.reason == "auth" else otherwise, number, detail, code)
+
+
+def _ended(gap: GapOpened, now: Now) -> GapEnded:
+    """Return the end of a gap: what is sent from now on is received."""
+    return GapEnded(
+        source=gap.source,
+        feed=gap.feed,
+        gap_id=gap.gap_id,
+        at_ns=now.wall_ns,
+        cause=gap.cause,
+        symbols=gap.symbols,
+        since_ns=gap.since_ns,
+        until_ns=now.wall_ns,
+        shed={},
+    )
 
 
 def _oddity(kind: str, count: int) -> Problem:

@@ -12,6 +12,7 @@ A group of symbols that is refused is halved, in order of priority, until the cu
 The halves are remembered over reconnections, because a vendor may hang up at each refusal.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +56,7 @@ class Subscription:
         self._suspects: list[tuple[str, ...]] = []
         # Confirmed without being held, or still held after being given back: not asked twice.
         self._passed_over: set[str] = set()
+        self._renewing: set[str] = set()
 
     @property
     def waiting(self) -> bool:
@@ -73,6 +75,7 @@ class Subscription:
         self.held = ()
         self._asked = None
         self._passed_over = set()
+        self._renewing = set()
 
     def retry(self) -> list[Change]:
         """Give what did not fit into the plan another chance."""
@@ -96,6 +99,10 @@ class Subscription:
         self._passed_over = set()
         return [*self._restore("malformed", unwanted), *self.retry()]
 
+    def renew(self, symbols: Iterable[str]) -> None:
+        """Give symbols that are held back, once, to be asked for again."""
+        self._renewing |= set(symbols) & set(self.held)
+
     def ask(self) -> Request | None:
         """Return the next request, which is under way from now on; None if there is none to make.
 
@@ -114,6 +121,7 @@ class Subscription:
             asked = set(self._asked.symbols)
             subscribing = self._asked.action == "subscribe"
             self._passed_over |= asked - held if subscribing else asked & held
+            self._renewing -= asked
             self._asked = None
 
     def refused(self, reason: Impairment) -> list[Change]:
@@ -123,6 +131,7 @@ class Subscription:
             return []
         if asked.action == "unsubscribe":
             self._passed_over |= set(asked.symbols)
+            self._renewing -= set(asked.symbols)
             return []
         group = asked.symbols
         if len(group) > 1:
@@ -148,8 +157,8 @@ class Subscription:
         return tuple(symbol for symbol in self.wanted if symbol not in out)
 
     def _surplus(self) -> tuple[str, ...]:
-        out = {*self.wanted, *self._passed_over}
-        return tuple(symbol for symbol in self.held if symbol not in out)
+        kept = {*self.wanted, *self._passed_over} - self._renewing
+        return tuple(symbol for symbol in self.held if symbol not in kept)
 
     def _next(self) -> Request | None:
         if surplus := self._surplus():

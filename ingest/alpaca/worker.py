@@ -179,6 +179,7 @@ class AlpacaWorker:
         meters.set("alpaca_streaming_enabled", float(self._enabled))
         meters.set("alpaca_subscribed_symbols", len(session.subscribed))
         meters.set("alpaca_quarantined_symbols", len(session.subscription.malformed))
+        meters.set("alpaca_stalled_symbols", session.silent)
         if session.last_message_at_ns is not None:
             meters.set("alpaca_last_message_timestamp_seconds", session.last_message_at_ns / 1e9)
 

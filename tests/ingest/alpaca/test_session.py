@@ -14,6 +14,7 @@ from ingest.alpaca.session import (
     AUTHENTICATIONS,
     IN_USE_ELSEWHERE,
     LOCAL,
+    LOOK_S,
     REFUSALS_BELIEVED,
     REPEATS,
     SIGNALS,
@@ -200,7 +201,7 @@ def test_handshake_leads_to_data() -> None:
     assert _sent(outputs)[0]["trades"] == list(SYMBOLS)
     assert driver.session.heartbeat(driver.now).state == "connected"
     assert _only(Subscribed, driver.say(CONFIRMED)).symbols == list(SYMBOLS)
-    assert driver.wait() == PATIENCE.mute_s
+    assert driver.wait() == LOOK_S
 
 
 def test_ticks_carry_their_place() -> None:
@@ -975,6 +976,109 @@ def test_a_wall_clock_that_steps_is_no_silence() -> None:
     driver.seconds += PATIENCE.mute_s - 1
     driver.session.deadline = driver.seconds
     assert driver.session.timer(stepped) == []
+
+
+# one symbol
+
+
+def _flow(driver: Driver, vendor: Vendor, symbols: Iterable[str], seconds: int) -> list[Output]:
+    """Let each symbol send one trade a second, and the session look as often; return the rest."""
+    said: list[Output] = []
+    for _ in range(seconds):
+        driver.seconds += 0.5
+        said += driver.say(*({"T": "t", "S": symbol} for symbol in symbols))[1:]
+        driver.seconds += 0.5
+        said += vendor.converse(driver, driver.session.timer(driver.now))
+    return [output for output in said if not isinstance(output, Received)]
+
+
+def test_one_symbol_silent_while_the_others_flow_is_noticed_and_asked_for_again() -> None:
+    """It alone is reported, with a gap of its own, and subscribed anew without a reconnection."""
+    driver, vendor = Driver(), Vendor()
+    vendor.serve(driver)
+    assert _flow(driver, vendor, SYMBOLS, 60) == []
+    heard_ns, requests = driver.now.wall_ns, vendor.requests
+    said = _flow(driver, vendor, SYMBOLS[1:], 600)
+    stalled, gap = _only(Stalled, said), _only(GapOpened, said)
+    assert (stalled.symbols, gap.symbols, gap.cause) == (["AAPL"], ["AAPL"], "stalled")
+    assert heard_ns - 2 * 10**9 <= stalled.since_ns == gap.since_ns <= heard_ns
+    assert 29 * 10**9 <= gap.at_ns - heard_ns <= 33 * 10**9
+    assert driver.session.silent == 1
+    asked = _sent(said)
+    assert [request["action"] for request in asked] == ["unsubscribe", "subscribe"]
+    assert {symbol for request in asked for symbol in request["trades"]} == {"AAPL"}
+    assert vendor.requests == requests + 2, "one attempt"
+    assert set(driver.session.subscribed) == set(vendor.held) == set(SYMBOLS)
+    assert not any(isinstance(output, Resubscribed | GapEnded | Disconnected) for output in said)
+    outputs = driver.say(TRADE)
+    assert _only(Resumed, outputs).symbols == ["AAPL"]
+    ended = _only(GapEnded, outputs)
+    assert (ended.gap_id, ended.until_ns) == (gap.gap_id, driver.now.wall_ns)
+    assert driver.session.silent == 0
+    again = _only(GapOpened, _flow(driver, vendor, SYMBOLS[1:], 60))
+    assert again.gap_id != gap.gap_id
+    assert again.since_ns >= ended.until_ns
+
+
+def _silence_one(driver: Driver) -> GapOpened:
+    """Let AAPL go silent, and its renewed subscription be confirmed."""
+    vendor = Vendor()
+    vendor.serve(driver)
+    _flow(driver, vendor, SYMBOLS, 60)
+    return _only(GapOpened, _flow(driver, vendor, SYMBOLS[1:], 60))
+
+
+def test_a_silent_symbol_keeps_its_gap_over_a_reconnection() -> None:
+    """The connection's gap is that of the others; a new subscription alone is no sign of life."""
+    driver, vendor = Driver(), Vendor()
+    its = _silence_one(driver)
+    others = _only(GapOpened, driver.close())
+    assert sorted(others.symbols) == sorted(SYMBOLS[1:])
+    said = vendor.serve(driver)
+    assert _only(GapEnded, said).gap_id == others.gap_id
+    said = _flow(driver, vendor, SYMBOLS[1:], 120)
+    assert not any(isinstance(output, Stalled | GapOpened | GapEnded) for output in said)
+    assert _only(GapEnded, driver.say(TRADE)).gap_id == its.gap_id
+
+
+def test_a_silent_symbol_that_is_no_longer_followed_is_let_go() -> None:
+    """Its gap ends where we stopped to listen, and it is not counted as silent any more."""
+    driver = Driver()
+    its = _silence_one(driver)
+    outputs = driver.session.follow(SYMBOLS[1:], driver.now)
+    assert _only(Resumed, outputs).symbols == ["AAPL"]
+    assert _only(GapEnded, outputs).gap_id == its.gap_id
+    assert driver.session.silent == 0
+
+
+class Stubborn(Vendor):
+    """Answers every request with the same set."""
+
+    def answer(self, request: dict[str, Any]) -> dict[str, object]:
+        """Return the set."""
+        del request
+        return dict(CONFIRMED)
+
+
+def test_a_vendor_that_does_not_let_go_of_a_silent_symbol_is_asked_once() -> None:
+    """A confirmation that still holds it ends the attempt."""
+    driver, vendor = Driver(), Vendor()
+    vendor.serve(driver)
+    _flow(driver, vendor, SYMBOLS, 60)
+    said = _flow(driver, Stubborn(), SYMBOLS[1:], 120)
+    assert [request["action"] for request in _sent(said)] == ["unsubscribe"]
+    assert driver.session.state is State.CONNECTED
+
+
+def test_a_halted_symbol_is_not_missed() -> None:
+    """A symbol that is halted may be silent; its silence counts from its resumption."""
+    driver, vendor = Driver(), Vendor()
+    vendor.serve(driver)
+    _flow(driver, vendor, SYMBOLS, 60)
+    driver.say({"T": "s", "S": "AAPL", "sc": "H"})
+    assert _flow(driver, vendor, SYMBOLS[1:], 600) == []
+    driver.say({"T": "s", "S": "AAPL", "sc": "T"})
+    assert _only(Stalled, _flow(driver, vendor, SYMBOLS[1:], 60)).symbols == ["AAPL"]
 
 
 # gaps

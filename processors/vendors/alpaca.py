@@ -1,7 +1,7 @@
 """Alpaca's stream messages ("Real-time Stock Data" in its docs), read into canonical ticks.
 
-Pure. The two encodings differ in `t` alone, and `ingest.alpaca.times` reads both. The objects of its
-history ("Historical Stock Data"), which fill gaps, have the same fields but for `T` and `S`.
+Pure. The two encodings differ in `t` alone, and `ingest.alpaca.times` reads both. The objects of
+its history ("Historical Stock Data"), which fill gaps, have the same fields but for `T` and `S`.
 """
 
 from collections.abc import Callable

@@ -6,10 +6,10 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any
 
-from infra.settings import EX_USAGE, load
+from infra.settings import EX_USAGE, StageSettings, load
 from infra.telemetry import Meters, configure_logging
 from infra.topics import (
     COMMANDS,
@@ -26,11 +26,12 @@ from ingest.alpaca.worker import AlpacaWorker
 from ingest.backfill.stage import backfill
 from ingest.clock import read_clock
 from ingest.commands import obey
-from ingest.following import Announcements, watch_symbols
-from ingest.keyring import watch_keys
+from ingest.events import Source
+from ingest.following import Following
+from ingest.keyring import hang_up, watch_keys
 from ingest.losses import Losses
 from ingest.publish import Publisher
-from ingest.settings import AlpacaSettings, SymbolSettings, YahooSettings
+from ingest.settings import AlpacaSettings, YahooSettings
 from ingest.stage import Beside, Stage
 from ingest.takeover import take_over
 from ingest.yahoo.client import YahooClient
@@ -48,18 +49,21 @@ def alpaca() -> int:
     plan = Plan(feed=settings.feed, encoding=settings.alpaca_encoding)
     keys = settings.read_keys()
     run_id = _run_id("alpaca")
-    announcements = Announcements("alpaca", settings.symbols_file)
-
-    def symbols() -> tuple[str, ...]:
-        return settings.symbols[: settings.alpaca_symbol_limit]
-
-    followed = symbols()
+    following = Following(
+        "alpaca",
+        feed=settings.feed,
+        run_id=run_id,
+        file=settings.symbols_file,
+        symbols=settings.symbols,
+        asked=settings.symbols_asked,
+        limit=settings.alpaca_symbol_limit,
+    )
+    reload, look = asyncio.Event(), asyncio.Event()
 
     async def build(publisher: Publisher) -> AlpacaWorker:
-        await announcements.announce(followed, publisher)
         session = Session(
             plan,
-            symbols=followed,
+            symbols=await following.begin(publisher),
             keys=keys,
             run_id=run_id,
             now=read_clock(),
@@ -77,16 +81,14 @@ def alpaca() -> int:
         )
 
     def beside(worker: AlpacaWorker, publisher: Publisher) -> Beside:
-        yield from _listening(
-            settings, worker, publisher, announcements, symbols, followed, worker.reconnect
-        )
-        if settings.keys_may_change:
-            look = asyncio.Event()
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look.set)
-            yield watch_keys(settings.read_keys, worker.rekey, keys, look=look)
+        yield following.watch(publisher, worker.follow, look=reload)
+        yield _obey(settings, "alpaca", reload, worker.reconnect)
+        if settings.key_files:
+            files = settings.key_files
+            yield watch_keys(settings.read_keys, worker.rekey, keys, look=look, files=files)
 
     def delivered(topic: Topic, received: Iterable[int]) -> None:
-        announcements.delivered(topic, received)
+        following.delivered(topic, received)
         if topic is RAW_ALPACA:
             now = time.time_ns()
             for moment in received:
@@ -94,7 +96,12 @@ def alpaca() -> int:
                     "alpaca_streaming_processing_duration_seconds", max(0, now - moment) / 1e9
                 )
 
+    def hung_up() -> None:
+        reload.set()
+        hang_up(look, settings.key_files)
+
     async def main() -> int:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
         stage = Stage(
             "alpaca",
             settings=settings,
@@ -117,30 +124,37 @@ def yahoo() -> int:
     settings = load(YahooSettings)
     configure_logging("yahoo", settings.log_level)
     meters = Meters("yahoo")
-    announcements = Announcements("yahoo", settings.symbols_file)
-    followed = settings.symbols
+    run_id = _run_id("yahoo")
+    following = Following(
+        "yahoo",
+        feed="spark",
+        run_id=run_id,
+        file=settings.symbols_file,
+        symbols=settings.symbols,
+        asked=settings.symbols_asked,
+    )
+    reload = asyncio.Event()
 
     def beside(worker: YahooWorker, publisher: Publisher) -> Beside:
-        yield from _listening(
-            settings, worker, publisher, announcements, lambda: settings.symbols, followed
-        )
+        yield following.watch(publisher, worker.follow, look=reload)
+        yield _obey(settings, "yahoo", reload)
         transitions = settings.topic(TRANSITIONS.name)
         yield watch_route(settings.kafka_bootstrap_servers, transitions, worker.activate)
 
     async def main() -> int:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
         async with YahooClient(settings.yahoo_base_url) as client:
 
             async def build(publisher: Publisher) -> YahooWorker:
-                await announcements.announce(followed, publisher)
                 return YahooWorker(
                     client=client,
-                    symbols=followed,
+                    symbols=await following.begin(publisher),
                     poll_s=settings.yahoo_poll_seconds,
                     active_s=settings.yahoo_active_poll_seconds,
                     market=settings.calendar,
                     publisher=publisher,
                     meters=meters,
-                    run_id=_run_id("yahoo"),
+                    run_id=run_id,
                     jitter=random.random,
                 )
 
@@ -151,7 +165,7 @@ def yahoo() -> int:
                 topics=(RAW_YAHOO, SOURCES_STATUS, SOURCES_SYMBOLS, TRANSITIONS, COMMANDS),
                 build=build,
                 beside=beside,
-                delivered=announcements.delivered,
+                delivered=following.delivered,
                 limit_bytes=settings.publish_buffer_bytes,
             )
             return await stage.run()
@@ -159,31 +173,17 @@ def yahoo() -> int:
     return asyncio.run(main())
 
 
-class _Follows(Protocol):
-    def follow(self, symbols: tuple[str, ...]) -> None: ...
-
-
-def _listening(  # noqa: PLR0917  # what two mains share
-    settings: SymbolSettings,
-    worker: _Follows,
-    publisher: Publisher,
-    announcements: Announcements,
-    symbols: Callable[[], tuple[str, ...]],
-    followed: tuple[str, ...],
+def _obey(
+    settings: StageSettings,
+    source: Source,
+    reload: asyncio.Event,
     reconnect: Callable[[str], None] | None = None,
-) -> Beside:
-    """Yield what has a worker follow other symbols, and obey commands."""
-
-    async def follow(symbols: tuple[str, ...]) -> None:
-        await announcements.announce(symbols, publisher)
-        worker.follow(symbols)
-
-    reload = asyncio.Event()
-    yield watch_symbols(symbols, follow, followed, look=reload)
-    yield obey(
+) -> Coroutine[Any, Any, None]:
+    """Return what carries out the commands that are meant for a source."""
+    return obey(
         settings.kafka_bootstrap_servers,
         settings.topic(COMMANDS.name),
-        source=announcements.source,
+        source=source,
         reload=reload.set,
         reconnect=reconnect,
     )

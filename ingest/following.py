@@ -8,33 +8,68 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
 
 from infra.topics import SOURCES_SYMBOLS, Topic
-from ingest.events import Source, SymbolsFollowed
+from ingest.events import Source, SourceStatus, SymbolsFollowed, SymbolsImpaired, SymbolsRestored
+from ingest.fetch import fetch
+from ingest.lists import Listing, Question, choose
 from ingest.publish import Publisher
+from ingest.status import report
+from ingest.symbols import read
 
-#: How often the list is read again.
+#: How often the lists are read again.
 RELOAD_S = 300.0
+#: The same while one of them cannot be had.
+RETRY_S = 30.0
 
 _encoder = msgspec.json.Encoder()
 _log = structlog.get_logger()
 
 
-class Announcements:
-    """Writes down what a source follows, and waits until it is in the log.
+class Following:
+    """Reads the lists, decides which counts, and has it in the log before it is followed.
 
     Args:
         source: whose list it is.
-        origin: where the list comes from.
+        feed: which of the vendor's feeds.
+        run_id: names this process's run: the `session_id` of what it tells.
+        file: the list on disk.
+        symbols: what that said when the settings were read.
+        asked: where another list is, which counts for more; None where there is none.
+        limit: how many symbols the plan allows; None for any number.
+        ask: asks; raises ValueError with a sentence.
 
     """
 
-    def __init__(self, source: Source, origin: Path) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        feed: str,
+        run_id: str,
+        file: Path,
+        symbols: tuple[str, ...],
+        asked: Question | None = None,
+        limit: int | None = None,
+        ask: Callable[[Question], Awaitable[Listing]] = fetch,
+    ) -> None:
         self.source: Source = source
-        self._origin = str(origin)
+        self._feed = feed
+        self._run_id = run_id
+        self._file = file
+        self._listing = Listing(symbols=symbols, origin=str(file))
+        self._asked = asked
+        self._limit = limit
+        self._ask = ask
+        #: The symbols that are followed now, most important first.
+        self.symbols: tuple[str, ...] = ()
+        self._beyond: tuple[str, ...] = ()
+        #: Why each list that cannot be had cannot.
+        self._complaints: dict[str, str] = {}
         self._in_the_log = asyncio.Event()
 
     def delivered(self, topic: Topic, _: Iterable[int]) -> None:
@@ -42,55 +77,109 @@ class Announcements:
         if topic is SOURCES_SYMBOLS:
             self._in_the_log.set()
 
-    async def announce(self, symbols: tuple[str, ...], publisher: Publisher) -> None:
-        """Return once it is in the log that `symbols` are followed."""
+    async def begin(self, publisher: Publisher) -> tuple[str, ...]:
+        """Return what to follow at first, once it is in the log."""
+        self._listing = await self._read()
+        await self._adopt(publisher)
+        return self.symbols
+
+    async def watch(
+        self,
+        publisher: Publisher,
+        follow: Callable[[tuple[str, ...]], None],
+        *,
+        look: asyncio.Event,
+        reload_s: float = RELOAD_S,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        """Have other lists followed as they come; for ever. A list that is wrong changes nothing.
+
+        Args:
+            publisher: takes what is told.
+            follow: has a list followed.
+            look: set to have the lists read now.
+            reload_s: between two readings.
+            retry_s: the same while a list cannot be had.
+
+        """
+        while True:
+            try:
+                async with asyncio.timeout(retry_s if self._complaints else reload_s):
+                    await look.wait()
+            except TimeoutError:
+                pass  # it is time to look anyway
+            look.clear()
+            before, self._listing = self.symbols, await self._read()
+            if self._within(self._listing) == (self.symbols, self._beyond):
+                continue
+            await self._adopt(publisher)
+            if self.symbols != before:
+                added, removed = set(self.symbols) - set(before), set(before) - set(self.symbols)
+                _log.info(
+                    "symbols_changed",
+                    added=sorted(added),
+                    removed=sorted(removed),
+                    origin=self._listing.origin,
+                )
+                follow(self.symbols)
+
+    async def _read(self) -> Listing:
+        """Return the list that counts now."""
+        answered = file = None
+        if self._asked is not None:
+            try:
+                answered = await self._ask(self._asked)
+            except ValueError as error:
+                self._complain(self._asked.origin, str(error))
+            else:
+                self._complaints.pop(self._asked.origin, None)
+        try:
+            file = Listing(symbols=read(self._file), origin=str(self._file))
+        except ValueError as error:
+            self._complain(str(self._file), str(error))
+        else:
+            self._complaints.pop(str(self._file), None)
+        return choose(self._listing, answered=answered, asked=self._asked, file=file)
+
+    def _complain(self, place: str, sentence: str) -> None:
+        """Say why a list cannot be had, once a reason."""
+        if self._complaints.get(place) != sentence:
+            self._complaints[place] = sentence
+            _log.warning("symbols_unreadable", detail=sentence, kept=len(self._listing.symbols))
+
+    def _within(self, listing: Listing) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return what of a list the plan allows, and what is beyond."""
+        limit = len(listing.symbols) if self._limit is None else self._limit
+        return listing.symbols[:limit], listing.symbols[limit:]
+
+    async def _adopt(self, publisher: Publisher) -> None:
+        """Have the list in the log; on return Kafka has it."""
+        symbols, beyond = self._within(self._listing)
         event = SymbolsFollowed(
             source=self.source,
             at_ns=time.time_ns(),
             symbols=list(symbols),
-            origin=self._origin,
+            origin=self._listing.origin,
         )
         self._in_the_log.clear()
         publisher.put(SOURCES_SYMBOLS, self.source, _encoder.encode(event), event.at_ns)
         await self._in_the_log.wait()
+        for status in self._beyond_limit(beyond):
+            report(status, publisher)
+        self.symbols, self._beyond = symbols, beyond
 
-
-async def watch_symbols(
-    read: Callable[[], tuple[str, ...]],
-    follow: Callable[[tuple[str, ...]], Awaitable[None]],
-    symbols: tuple[str, ...],
-    *,
-    look: asyncio.Event,
-    reload_s: float = RELOAD_S,
-) -> None:
-    """Have other lists followed as they come; for ever. A list that is wrong changes nothing.
-
-    Args:
-        read: reads the list; raises ValueError with a sentence.
-        follow: has a list followed.
-        symbols: the list that is followed now.
-        look: set to have the list read now.
-        reload_s: between two readings.
-
-    """
-    complaint = ""
-    while True:
-        try:
-            async with asyncio.timeout(reload_s):
-                await look.wait()
-            look.clear()
-        except TimeoutError:
-            pass  # it is time to look anyway
-        try:
-            found = read()
-        except ValueError as error:
-            if str(error) != complaint:
-                complaint = str(error)
-                _log.warning("symbols_kept", detail=complaint, symbols=len(symbols))
-            continue
-        complaint = ""
-        if found != symbols:
-            added, removed = set(found) - set(symbols), set(symbols) - set(found)
-            symbols = found
-            _log.info("symbols_changed", added=sorted(added), removed=sorted(removed))
-            await follow(symbols)
+    def _beyond_limit(self, beyond: tuple[str, ...]) -> Iterable[SourceStatus]:
+        """Yield what is to be told of symbols that the plan does not allow."""
+        told: dict[str, Any] = {
+            "source": self.source,
+            "feed": self._feed,
+            "session_id": self._run_id,
+            "at_ns": time.time_ns(),
+            "reason": "limit",
+        }
+        restored = [symbol for symbol in self._beyond if symbol not in beyond]
+        if restored:
+            yield SymbolsRestored(**told, symbols=restored)
+        if beyond and beyond != self._beyond:
+            detail = f"ALPACA_SYMBOL_LIMIT is {self._limit}"
+            yield SymbolsImpaired(**told, symbols=list(beyond), detail=detail)

@@ -24,6 +24,15 @@ class KeysError(ValueError):
     """There are no keys where they should be; the sentence repeats nothing of them."""
 
 
+def check_key(value: str) -> str:
+    """Return a key, or a secret, as it is. Raises KeysError where it can be none."""
+    if not value.isascii() or not value.isprintable() or " " in value or value[:1] in "'\"":
+        # quotes are the shell's, and here they would be part of the key
+        message = "expected a key without quotes, spaces and control characters"
+        raise KeysError(message)
+    return value
+
+
 def parse_keys(text: str) -> Keys:
     """Return the keys of a file of `NAME=value` lines, `#` for comments. Raises KeysError."""
     found: dict[str, str] = {}
@@ -35,7 +44,11 @@ def parse_keys(text: str) -> Keys:
         if not equals or name not in (KEY_ID, SECRET) or name in found:
             message = f"line {number}: expected {KEY_ID}=... and {SECRET}=..., each once"
             raise KeysError(message)
-        found[name] = value
+        try:
+            found[name] = value and check_key(value)
+        except KeysError as error:
+            message = f"line {number}: {error}"
+            raise KeysError(message) from error
     if not found.get(KEY_ID) or not found.get(SECRET):
         missing = SECRET if found.get(KEY_ID) else KEY_ID
         message = f"{missing} is missing"

@@ -9,7 +9,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from infra.market_settings import MarketSettings
 from infra.settings import StageSettings
 from ingest.keyring import read_key_files, read_keys_file
-from ingest.keys import Keys, KeysError
+from ingest.keys import Keys, KeysError, check_key
+from ingest.lists import Question, question
 from ingest.shed import LIMIT_BYTES, MEBIBYTE
 from ingest.symbols import DEFAULT_FILE, read
 
@@ -43,16 +44,31 @@ class SymbolSettings(BufferSettings):
 
     Attributes:
         symbols_file: what to follow, one a line, most important first; may change while we run.
+        symbols_source: where another list is that counts for more, as ingest.lists reads it; the
+            file is what we begin with until that one answers.
 
     """
 
     symbols_file: Path = DEFAULT_FILE
+    symbols_source: SecretStr | None = None  # it may hold a password
 
     @field_validator("symbols_file")
     @classmethod
     def _is_a_list(cls, value: Path) -> Path:
         read(value)
         return value
+
+    @field_validator("symbols_source")
+    @classmethod
+    def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            question(value.get_secret_value())
+        return value
+
+    @property
+    def symbols_asked(self) -> Question | None:
+        """What to ask for the other list; None where there is none."""
+        return question(self.symbols_source.get_secret_value()) if self.symbols_source else None
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -81,6 +97,13 @@ class KeySettings(StageSettings):
     alpaca_api_secret_key_file: Path | None = None
     alpaca_keys_file: Path | None = None
 
+    @field_validator("alpaca_api_key_id", "alpaca_api_secret_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_key(value.get_secret_value())
+        return value
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         ways = {
@@ -106,9 +129,14 @@ class KeySettings(StageSettings):
         return self
 
     @property
-    def keys_may_change(self) -> bool:
-        """Whether the keys are in files, which can be replaced."""
-        return self.alpaca_api_key_id is None
+    def key_files(self) -> tuple[Path, ...]:
+        """The files that hold the keys, which can be replaced; none where they stand elsewhere."""
+        files = (
+            self.alpaca_keys_file,
+            self.alpaca_api_key_id_file,
+            self.alpaca_api_secret_key_file,
+        )
+        return tuple(file for file in files if file)
 
     def read_keys(self) -> Keys:
         """Return the keys as they are now. Raises ingest.keys.KeysError."""

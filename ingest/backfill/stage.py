@@ -9,7 +9,7 @@ from infra.settings import load
 from infra.telemetry import Meters, configure_logging
 from infra.topics import RAW_ALPACA, SOURCES_GAPS, SOURCES_SYMBOLS
 from ingest.backfill.worker import BackfillWorker
-from ingest.keyring import watch_keys
+from ingest.keyring import hang_up, watch_keys
 from ingest.publish import Publisher
 from ingest.settings import BackfillSettings
 from ingest.stage import Beside, Stage
@@ -21,6 +21,7 @@ def backfill() -> int:
     configure_logging("backfill", settings.log_level)
     meters = Meters("backfill")
     keys = settings.read_keys()
+    look = asyncio.Event()
 
     async def build(publisher: Publisher) -> BackfillWorker:
         return BackfillWorker(
@@ -35,12 +36,13 @@ def backfill() -> int:
         )
 
     def beside(worker: BackfillWorker, _publisher: Publisher) -> Beside:
-        if settings.keys_may_change:
-            look = asyncio.Event()
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look.set)
-            yield watch_keys(settings.read_keys, worker.rekey, keys, look=look)
+        if settings.key_files:
+            files = settings.key_files
+            yield watch_keys(settings.read_keys, worker.rekey, keys, look=look, files=files)
 
     async def main() -> int:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, hang_up, look, settings.key_files)
         stage = Stage(
             "backfill",
             settings=settings,

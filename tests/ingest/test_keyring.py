@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from ingest.keyring import read_key_files, read_keys_file, watch_keys
+from ingest.keyring import FILE_BYTES, hang_up, read_key_files, read_keys_file, watch_keys
 from ingest.keys import Keys, KeysError, parse_keys
 from tests.ingest.fakes import eventually
 
@@ -35,6 +36,10 @@ def test_one_file_holds_both() -> None:
         ("hush", "line 1: expected"),
         ("KEY=hush", "line 1: expected"),
         ("ALPACA_API_KEY_ID=hush\nALPACA_API_KEY_ID=hush", "line 2: expected"),
+        ('ALPACA_API_KEY_ID="hush"', "line 1: expected a key without quotes"),
+        ("ALPACA_API_KEY_ID=hush hush", "line 1: expected a key without quotes"),
+        ("ALPACA_API_KEY_ID=hush\x00", "line 1: expected a key without quotes"),
+        ("ALPACA_API_KEY_ID=hüsh", "line 1: expected a key without quotes"),
     ],
 )
 def test_wrong_file_is_named_and_not_quoted(text: str, complaint: str) -> None:
@@ -54,14 +59,26 @@ def test_two_files_hold_one_each(tmp_path: Path) -> None:
     with pytest.raises(KeysError, match="expected one key") as refused:
         read_key_files(key_id, secret)
     assert "two words" not in str(refused.value)
+    secret.write_text("'hush'")
+    with pytest.raises(KeysError, match="secret: expected a key without quotes") as refused:
+        read_key_files(key_id, secret)
+    assert "hush" not in str(refused.value)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A missing file, a directory, and one that is no text."""
     with pytest.raises(KeysError, match="no-such: No such file"):
         read_keys_file(tmp_path / "no-such")
-    with pytest.raises(KeysError, match="Is a directory"):
+    with pytest.raises(KeysError, match="not a regular file"):
         read_keys_file(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(KeysError, match="not a regular file"):
+        read_keys_file(tmp_path / "pipe")
+    endless = tmp_path / "endless"
+    endless.write_text("hush" * FILE_BYTES)
+    with pytest.raises(KeysError, match="at most 65536 bytes") as refused:
+        read_keys_file(endless)
+    assert "hush" not in str(refused.value)
     binary = tmp_path / "binary"
     binary.write_bytes(b"ALPACA_API_KEY_ID=hush\xff")
     with pytest.raises(KeysError, match="not text in UTF-8") as refused:
@@ -149,3 +166,73 @@ async def test_a_signal_looks_at_once(tmp_path: Path) -> None:
     await eventually(asked)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_file_that_vanishes_is_told_once(tmp_path: Path) -> None:
+    """The keys in use stay in use; what is wrong is said at its beginning, not every second."""
+    file = tmp_path / "keys"
+    file.write_text(_text(OLD))
+    used: list[Keys] = []
+    looks = 0
+
+    def read() -> Keys:
+        nonlocal looks
+        looks += 1
+        return read_keys_file(file)
+
+    with capture_logs() as logs:
+        task = asyncio.create_task(
+            watch_keys(read, used.append, OLD, look=asyncio.Event(), look_s=0)
+        )
+        for vanished in (1, 2):
+            file.unlink()
+            seen = looks
+            await eventually(lambda seen=seen: looks > seen + 20)  # type: ignore[misc]
+            told = [log["detail"] for log in logs if log["event"] == "keys_unreadable"]
+            assert told == [f"{file}: No such file or directory"] * vanished
+            _replace(file, _text(NEW))
+            seen = looks
+            await eventually(lambda seen=seen: looks > seen + 2)  # type: ignore[misc]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert used == [NEW]
+
+
+async def test_a_file_that_all_may_read_is_told_of(tmp_path: Path) -> None:
+    """At the start and at each rotation, with what to do; one that only we may read is not."""
+    file, other = tmp_path / "keys", tmp_path / "other"
+    for path, mode in ((file, 0o644), (other, 0o640)):
+        path.write_text(_text(OLD))
+        path.chmod(mode)
+    used: list[Keys] = []
+    with capture_logs() as logs:
+        task = asyncio.create_task(
+            watch_keys(
+                lambda: read_keys_file(file),
+                used.append,
+                OLD,
+                look=asyncio.Event(),
+                files=(file, other, tmp_path / "gone"),
+                look_s=0.01,
+            )
+        )
+        await eventually(lambda: logs)
+        _replace(file, _text(NEW))
+        file.chmod(0o644)
+        await eventually(lambda: used == [NEW])
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    warnings = [log for log in logs if log["log_level"] == "warning"]
+    assert [warning["file"] for warning in warnings] == [str(file), str(file)]
+    assert warnings[0]["detail"] == f"chmod o-r {file}"
+
+
+def test_a_signal_changes_nothing_of_an_environment() -> None:
+    """Whoever sends SIGHUP learns why nothing happened."""
+    look = asyncio.Event()
+    with capture_logs() as logs:
+        hang_up(look, ())
+    assert not look.is_set()
+    assert [log["event"] for log in logs] == ["keys_kept"]
+    hang_up(look, (Path("keys"),))
+    assert look.is_set()

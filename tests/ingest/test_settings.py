@@ -1,14 +1,18 @@
 """Ingest's settings: a sentence for each mistake, and no secret in any."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
-from infra.settings import EX_CONFIG, load
+from infra.settings import EX_CONFIG, StageSettings, load
+from infra.stack.environment import StackEnvironment
 from ingest.keys import Keys
-from ingest.settings import AlpacaSettings, YahooSettings
+from ingest.lists import FORMS
+from ingest.settings import AlpacaSettings, BackfillSettings, YahooSettings
 from ingest.symbols import DEFAULT_FILE, parse
+from sinks.clickhouse.settings import ClickHouseSettings
 
 WAYS = (
     "ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY; "
@@ -41,7 +45,7 @@ def test_keys_are_all_that_alpaca_needs(monkeypatch: pytest.MonkeyPatch) -> None
     assert settings.alpaca_symbol_limit == 30
     assert settings.symbols == parse(DEFAULT_FILE.read_text(encoding="utf-8"))
     assert settings.read_keys() == Keys(key_id="PKEY", secret="hush-hush")
-    assert not settings.keys_may_change
+    assert not settings.key_files
     assert settings.enable_alpaca_streaming
 
 
@@ -109,6 +113,22 @@ def test_symbols_come_from_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
                 "ALPACA_API_KEY_ID_FILE": "/no/such",
             },
             "settings: one of ALPACA_API_KEY_ID_FILE and ALPACA_API_SECRET_KEY_FILE is missing",
+        ),
+        (
+            {"ALPACA_API_KEY_ID": "'hush-hush'"},
+            "ALPACA_API_KEY_ID: expected a key without quotes, spaces and control characters",
+        ),
+        (
+            {"ALPACA_API_SECRET_KEY": "hush hush"},
+            "ALPACA_API_SECRET_KEY: expected a key without quotes, spaces and control characters",
+        ),
+        (
+            {"SYMBOLS_SOURCE": "ftp://ann:hush-hush@lists.example/"},
+            f"SYMBOLS_SOURCE: expected {FORMS}",
+        ),
+        (
+            {"ENABLE_ALPACA_STREAMING": "maybe"},
+            "ENABLE_ALPACA_STREAMING: input should be a valid boolean, unable to interpret input",
         ),
         ({"ALPACA_TIER": "gold"}, "ALPACA_TIER: input should be 'free' or 'plus'"),
         (
@@ -217,10 +237,30 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hush-hush" not in shown
 
 
+def test_another_list_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its address may hold a password, which no settings that are printed show."""
+    _set(monkeypatch, {"SYMBOLS_SOURCE": "clickhouse://ann:hush-hush@ch.example/market/t"})
+    settings = load(YahooSettings)
+    assert settings.symbols_asked
+    assert settings.symbols_asked.origin == "clickhouse://ch.example:8123/market/t"
+    assert "hush-hush" not in repr(settings)
+    monkeypatch.delenv("SYMBOLS_SOURCE")
+    assert load(YahooSettings).symbols_asked is None
+
+
+def _all_settings(settings: type[BaseSettings]) -> Iterator[type[BaseSettings]]:
+    yield settings
+    for narrower in settings.__subclasses__():
+        yield from _all_settings(narrower)
+
+
 def test_no_field_that_smells_of_a_secret_is_plain_text() -> None:
     """Whatever is named a key, a secret, a password or a token is a SecretStr, or names a file."""
-    for settings in (AlpacaSettings, YahooSettings):
+    stages = set(_all_settings(StageSettings))
+    assert {AlpacaSettings, BackfillSettings, ClickHouseSettings, StackEnvironment} <= stages
+    for settings in stages:
         for name, field in settings.model_fields.items():
             smells = any(word in name for word in ("key", "secret", "password", "token"))
-            if smells and not name.endswith("_file"):
-                assert "SecretStr" in str(field.annotation), name
+            holds_an_address = name in {"symbols_source", "clickhouse_url"}
+            if (smells and not name.endswith("_file")) or holds_an_address:
+                assert "SecretStr" in str(field.annotation), f"{settings.__name__}.{name}"

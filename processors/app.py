@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from infra import topics
 from infra.kafka.batches import BatchProducer, Record
-from infra.kafka.read import follow, read_to_end
+from infra.kafka.read import Tail, follow, read_to_end
 from infra.process import live, no_broker
 from infra.settings import EX_SOFTWARE
 from infra.telemetry import Meters
@@ -111,6 +111,9 @@ class Stage:
     async def begin(self) -> None:
         """Do what must be done before the app starts."""
 
+    async def end(self) -> None:
+        """Undo what `begin` did."""
+
     async def _assigned(self, _app: faust.App, **_: Any) -> None:
         try:
             await self.recover()
@@ -149,6 +152,7 @@ class Stage:
                 log.critical("stopped_by_itself", error=repr(self.app.crash_reason))
             await self.app.stop()
         finally:
+            await self.end()
             await self.producer.stop()
             self._datadir.cleanup()
         return 0 if stop.is_set() else EX_SOFTWARE
@@ -162,33 +166,39 @@ class Stage:
         await self.app.start()
 
 
-#: How often at most a symbol that nobody follows is looked up, and how many are remembered.
-LEARN_S = 1.0
-LOOKED_UP_KEPT = 10_000
-
 _followed = msgspec.json.Decoder(SymbolsFollowed)
 
 
 class Validate(Stage):
-    """`ticks.raw.*` to `ticks.valid` and `ticks.rejected`."""
+    """`ticks.raw.*` to `ticks.valid` and `ticks.rejected`.
+
+    A list of symbols is in `sources.symbols` before anyone is asked for their ticks. So whoever
+    finds a symbol that it does not know reads that log to its end before it calls it unknown. That
+    costs a question to the broker for each chunk with such a symbol in it, and nothing for others.
+    """
 
     def __init__(self, settings: ProcessorSettings) -> None:
         super().__init__("validate", settings)
-        #: Grows only: ticks of a symbol may come shortly after it was given back.
+        #: Grows only: ticks of a symbol may come shortly after it was given back, or from the past.
         self._known = set(settings.symbols)
-        #: When each unknown symbol was last looked up.
-        self._looked_up: dict[str, float] = {}
+        self._followed = Tail(
+            settings.kafka_bootstrap_servers, settings.topic(topics.SOURCES_SYMBOLS.name)
+        )
         self.reads(self._judge, topics.RAW_ALPACA, topics.RAW_YAHOO)
 
     async def begin(self) -> None:
         """Learn which symbols the sources follow."""
+        await self._followed.start()
         await self._learn()
+
+    async def end(self) -> None:
+        """Follow them no more."""
+        await self._followed.stop()
 
     async def _learn(self) -> bool:
         """Read what the sources follow now; say whether any of it is new."""
         before = len(self._known)
-        name = self.settings.topic(topics.SOURCES_SYMBOLS.name)
-        async for record in read_to_end(self.settings.kafka_bootstrap_servers, name, 0):
+        for record in await self._followed.fresh():
             followed = self.decode(_followed, record)
             if followed is not None:
                 self._known.update(followed.symbols)
@@ -197,9 +207,7 @@ class Validate(Stage):
     async def _judge(self, event: Any) -> None:
         chunk: list[ConsumerRecord] = event.value
         valid, rejected = self._verdicts(chunk)
-        unknown = {tick.symbol for tick in rejected if tick.reason == "unknown_symbol"}
-        # a list is in the log before its first tick: who has not read so far does so now
-        if unknown and self._look_up(unknown) and await self._learn():
+        if any(tick.reason == "unknown_symbol" for tick in rejected) and await self._learn():
             valid, rejected = self._verdicts(chunk)
         partition = chunk[0].partition
         sends = [
@@ -209,15 +217,6 @@ class Validate(Stage):
         ]
         self.count("ok", len(chunk))
         await self.deliveries.acknowledge_after(asyncio.gather(*sends), event)
-
-    def _look_up(self, symbols: set[str]) -> bool:
-        """Say whether any of these is due to be looked up, and take note that it is."""
-        now = time.monotonic()
-        due = [s for s in symbols if now - self._looked_up.get(s, -LEARN_S) >= LEARN_S]
-        if len(self._looked_up) > LOOKED_UP_KEPT:
-            self._looked_up.clear()
-        self._looked_up.update(dict.fromkeys(due, now))
-        return bool(due)
 
     def _verdicts(self, chunk: list[ConsumerRecord]) -> tuple[list[ValidTick], list[RejectedTick]]:
         return judge_all(

@@ -83,3 +83,46 @@ async def follow(
             yield record
     finally:
         await consumer.stop()
+
+
+class Tail:
+    """A small topic's only partition, read on up to its end as often as somebody asks.
+
+    Args:
+        bootstrap_servers: `host:port[,host:port...]`.
+        topic: the topic's name on the broker.
+
+    """
+
+    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+        self._servers = bootstrap_servers
+        self._tp = TopicPartition(topic, 0)
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def start(self) -> None:
+        """Connect; what `fresh` returns first begins with the first record that is kept."""
+        self._consumer = _reader(self._servers)
+        await self._consumer.start()
+        self._consumer.assign([self._tp])
+        begin = (await self._consumer.beginning_offsets([self._tp]))[self._tp]
+        self._consumer.seek(self._tp, begin)
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._consumer:
+            await self._consumer.stop()
+
+    async def fresh(self) -> list[ConsumerRecord]:
+        """Return what came since the last call, up to the end that the partition has now.
+
+        Whatever Kafka had acknowledged before the call is among it, or came earlier.
+        """
+        if self._consumer is None:
+            message = "the tail was not started"
+            raise RuntimeError(message)
+        end = (await self._consumer.end_offsets([self._tp]))[self._tp]
+        found: list[ConsumerRecord] = []
+        while await self._consumer.position(self._tp) < end:
+            for records in (await self._consumer.getmany(self._tp, timeout_ms=200)).values():
+                found += records
+        return found

@@ -7,7 +7,7 @@ import pytest
 
 from infra.kafka.batches import BatchProducer, Record
 from infra.kafka.broker import Broker
-from infra.kafka.read import follow, read_to_end
+from infra.kafka.read import Tail, follow, read_to_end
 from infra.topics import LATEST, TRANSITIONS
 
 pytestmark = pytest.mark.service
@@ -44,3 +44,24 @@ async def test_following_begins_at_the_beginning(kafka: Broker, topics: str) -> 
         await _write(servers, topic, [b"2"])
         seen.append((await anext(records)).value)
     assert seen == [b"0", b"1", b"2"]
+
+
+async def test_a_tail_has_whatever_was_acknowledged_before_it_was_asked(
+    kafka: Broker, topics: str
+) -> None:
+    """All of it at first, then what came since, and nothing where nothing came."""
+    servers, topic = kafka.bootstrap_servers, topics + TRANSITIONS.name
+    tail = Tail(servers, topic)
+    await tail.stop()  # of what was never started
+    with pytest.raises(RuntimeError, match="was not started"):
+        await tail.fresh()
+    await tail.start()
+    try:
+        async with asyncio.timeout(60):
+            assert await tail.fresh() == []
+            for number in range(20):
+                await _write(servers, topic, [b"%d" % number, b"and"])
+                assert [r.value for r in await tail.fresh()] == [b"%d" % number, b"and"]
+            assert await tail.fresh() == []
+    finally:
+        await tail.stop()

@@ -50,7 +50,9 @@ SERVER_STOP_SECONDS: Final = 3.0
 
 ALPACA_SECRETS: Final = ("ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY")
 CLICKHOUSE_SECRETS: Final = ("CLICKHOUSE_URL",)
-SECRETS: Final = (*ALPACA_SECRETS, *CLICKHOUSE_SECRETS)
+#: The address of the operator's list, which may hold a password.
+SYMBOLS_SECRETS: Final = ("SYMBOLS_SOURCE",)
+SECRETS: Final = (*ALPACA_SECRETS, *CLICKHOUSE_SECRETS, *SYMBOLS_SECRETS)
 
 #: The keys that the simulator takes; known to all and good for nothing else.
 SIMULATED_KEYS: Final = {
@@ -297,7 +299,7 @@ def _stages(settings: StackSettings) -> tuple[Process, ...]:
             settings,
             *("alpaca", "ingest", "alpaca"),
             env=alpaca,
-            secrets=ALPACA_SECRETS if settings.live else (),
+            secrets=(*SYMBOLS_SECRETS, *(ALPACA_SECRETS if settings.live else ())),
             after=(*after_topics, *(() if settings.live else ("alpaca-simulator",))),
         ),
         _stage(
@@ -311,6 +313,7 @@ def _stages(settings: StackSettings) -> tuple[Process, ...]:
             settings,
             *("yahoo", "ingest", "yahoo"),
             env=yahoo,
+            secrets=SYMBOLS_SECRETS,
             after=(*after_topics, *(() if settings.live else ("yahoo-simulator",))),
         ),
     )

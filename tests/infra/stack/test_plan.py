@@ -168,15 +168,17 @@ def test_the_real_market_is_left_to_the_workers() -> None:
 
 
 def test_a_secret_is_seen_by_whom_it_is_for_alone() -> None:
-    """The real keys reach who speaks to Alpaca, ClickHouse's address its sink, and nobody else."""
+    """The keys reach who speaks to Alpaca, addresses with passwords who asks there, nobody else."""
     inherited = dict.fromkeys(SECRETS, "hidden") | {"PATH": "/bin"}
     layout = plan(replace(HERE, live=True, clickhouse_url="http://user:hidden@ch:8123"))
     seen = {
         process.name: {key for key in SECRETS if key in visible(inherited, process)}
         for process in layout.processes
     }
-    for who in ("alpaca", "backfill"):
-        assert seen.pop(who) == {"ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY"}
+    keys = {"ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY"}
+    assert seen.pop("alpaca") == {*keys, "SYMBOLS_SOURCE"}
+    assert seen.pop("backfill") == keys
+    assert seen.pop("yahoo") == {"SYMBOLS_SOURCE"}
     assert seen.pop("clickhouse") == {"CLICKHOUSE_URL"}
     assert not any(seen.values())
     assert visible(inherited, layout.processes[0])["PATH"] == "/bin"

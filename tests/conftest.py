@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from infra.kafka.admin import delete_topics, ensure_topics
 from infra.kafka.broker import Broker
 from infra.stack.refusal import Refusal
 from infra.stack.toolchain import Toolchain, resolve, tools_directory
 from tests import own_broker
+
+#: A machine that is busy with something else makes no law untrue.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 RUNGS = ("unit", "service", "journey")
 

@@ -71,7 +71,7 @@ class YahooWorker:
         client: asks.
         symbols: what to ask for, most important first.
         poll_s: from the beginning of one poll to that of the next.
-        active_s: the same while Yahoo is the source that is routed.
+        active_s: the same while Yahoo is the source that is routed, where that is less.
         market: when prices should move, and when there are bars.
         publisher: takes ticks and status events.
         meters: the metrics about `yahoo`.
@@ -148,7 +148,7 @@ class YahooWorker:
 
     @property
     def _interval_s(self) -> float:
-        return self._active_s if self._active else self._poll_s
+        return min(self._active_s, self._poll_s) if self._active else self._poll_s
 
     async def _polls(self) -> None:
         while True:
@@ -347,7 +347,7 @@ class YahooWorker:
     def _beat(self) -> None:
         now, last = self._clock(), self.source.last_success
         state: Literal["disconnected", "connecting", "connected", "error"]
-        state = self.source.state(now, poll_s=max(self._poll_s, self._active_s))
+        state = self.source.state(now, poll_s=self._poll_s)
         if state == "connected" and self._quotes.all_frozen:
             # it answers, but what it says is old: nothing to be routed
             state = "error"

@@ -4,7 +4,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.market_calendar import ALWAYS_OPEN, NS, load
@@ -120,8 +120,9 @@ def test_symbols_without_a_quote_do_not_save_the_others() -> None:
     assert quotes.all_frozen
 
 
+@settings(deadline=None)  # hours of polls
 @given(
-    gaps=st.lists(st.integers(1, LAG_S - MINUTE_S), min_size=1, max_size=60),
+    gaps=st.lists(st.integers(1, LAG_S - MINUTE_S), min_size=1, max_size=20),
     delay_s=st.integers(0, 900),
 )
 def test_a_symbol_that_trades_is_never_frozen(gaps: list[int], delay_s: int) -> None:

@@ -30,7 +30,8 @@ async def test_every_symbol_of_every_poll_is_a_tick() -> None:
     async with yahoo() as vendor:
         vendor.spark = [*symbols[:40], "BRK-B"]
         async with working(vendor.url, symbols, poll_s=ONCE_S) as run:
-            await eventually(lambda: run.told(Connected))
+            await run.has_polled(1)
+            assert len(run.told(Connected)) == 1
             ticks = run.quotes()
             assert [tick.symbol for tick in ticks] == symbols
             assert [tick.session_seq for tick in ticks] == list(range(1, 42))
@@ -58,7 +59,8 @@ async def test_straggler_is_asked_for_alone() -> None:
     async with yahoo() as vendor:
         vendor.spark, vendor.chart = ["AAPL"], ["BRK-B"]
         async with working(vendor.url, ["AAPL", "NOPE", "BRK.B"], poll_s=ONCE_S) as run:
-            await eventually(lambda: run.told(Connected))
+            await run.has_polled(1)
+            assert len(run.told(Connected)) == 1
             ticks = run.quotes()
             assert [(tick.symbol, tick.feed) for tick in ticks] == [
                 ("AAPL", "spark"),
@@ -72,7 +74,7 @@ async def test_stragglers_are_bounded() -> None:
     async with yahoo() as vendor:
         vendor.chart = symbols
         async with working(vendor.url, symbols, poll_s=ONCE_S) as run:
-            await eventually(lambda: run.told(Connected))
+            await run.has_polled(1)
             assert len(run.quotes()) == STRAGGLERS
 
 
@@ -124,7 +126,7 @@ async def test_one_bad_batch_spoils_no_other() -> None:
     async with yahoo() as vendor:
         vendor.spark, vendor.poisonous = symbols, {"S3"}
         async with working(vendor.url, symbols, poll_s=ONCE_S) as run:
-            await eventually(lambda: run.told(Connected))
+            await run.has_polled(1)
             assert [tick.symbol for tick in run.quotes()] == symbols[20:]
 
 
@@ -216,7 +218,8 @@ async def test_the_active_source_is_polled_at_once_and_more_often() -> None:
         async with working(vendor.url, ["AAPL"], poll_s=ONCE_S, active_s=15) as run:
             await eventually(lambda: run.told(Connected))
             run.worker.activate(active=True)
-            await eventually(lambda: len(run.quotes()) == 2)
+            await run.has_polled(2)
+            assert len(run.quotes()) == 2
             run.worker.activate(active=True)  # it is already
             await run.polls(15)
             assert len(run.quotes()) == 3
@@ -231,7 +234,8 @@ async def test_another_list_is_polled_from_the_next_poll_on() -> None:
     async with yahoo() as vendor:
         vendor.spark = ["AAPL", "MSFT"]
         async with working(vendor.url, ["AAPL", "NOPE"], poll_s=MINUTE_S) as run:
-            await eventually(lambda: run.told(SymbolsImpaired))
+            await run.has_polled(1)
+            assert len(run.told(SymbolsImpaired)) == 1
             run.worker.follow(["MSFT"])
             await run.polls()
             assert [tick.symbol for tick in run.quotes()] == ["AAPL", "MSFT"]

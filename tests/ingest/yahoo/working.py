@@ -10,6 +10,7 @@ from infra.telemetry import Meters
 from infra.topics import RAW_YAHOO
 from ingest.clock import Now
 from ingest.events import Heartbeat, RawTick
+from ingest.publish import Publisher
 from ingest.yahoo.client import YahooClient
 from ingest.yahoo.worker import HEARTBEAT_S, YahooWorker
 from tests.ingest.fakes import InMemoryProducer, eventually, publishing
@@ -58,11 +59,17 @@ class Run:
     """A worker at work, and what it has published."""
 
     def __init__(
-        self, worker: YahooWorker, log: InMemoryProducer, meters: Meters, clock: Clock
+        self,
+        worker: YahooWorker,
+        publisher: Publisher,
+        log: InMemoryProducer,
+        meters: Meters,
+        clock: Clock,
     ) -> None:
         self.worker = worker
         self.log = log
         self.clock = clock
+        self._publisher = publisher
         self._meters = meters
 
     def told(self, kind: type[Any]) -> list[Any]:
@@ -94,12 +101,18 @@ class Run:
         return beats[-1]
 
     async def polls(self, seconds: float = MINUTE_S) -> None:
-        """Let a poll's interval pass, and return when the poll has ended."""
-        before = self._polled()
+        """Let a poll's interval pass, and return when what it brought is in the log."""
+        before = self.polled()
         self.clock.leap(seconds)
-        await eventually(lambda: self._polled() > before)
+        await self.has_polled(before + 1)
 
-    def _polled(self) -> float:
+    async def has_polled(self, times: float) -> None:
+        """Return when so many polls have ended, and what they brought is in the log."""
+        await eventually(lambda: self.polled() >= times)
+        await self._publisher.drain()
+
+    def polled(self) -> float:
+        """Return how many polls have ended."""
         results = ("success", "failure")
         return sum(self.metric(f'yahoo_polls_total{{result="{its}"}}') or 0 for its in results)
 
@@ -135,7 +148,7 @@ async def working(
         )
         running = asyncio.create_task(worker.run(stop))
         try:
-            yield Run(worker, log, meters, clock)
+            yield Run(worker, publisher, log, meters, clock)
         finally:
             stop.set()
             await running

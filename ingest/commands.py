@@ -32,10 +32,11 @@ async def obey(
         reconnect: told who asked for a reconnection, and why; None where nothing is connected.
 
     """
-    async with contextlib.aclosing(follow(bootstrap_servers, topic, last=0)) as records:
+    following = follow(bootstrap_servers, topic, last=0, patient=True)
+    async with contextlib.aclosing(following) as records:
         async for record in records:
             try:
-                command = _decoder.decode(record.value)
+                command = _decoder.decode(record.value or b"")
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 _log.warning("command_unreadable", offset=record.offset, error=str(error))
                 continue

@@ -199,7 +199,8 @@ class Validate(Stage):
         """Read what the sources follow now; say whether any of it is new."""
         before = len(self._known)
         for record in await self._followed.fresh():
-            followed = self.decode(_followed, record)
+            # a record without a value deletes a source's row, not what was known of it
+            followed = self.decode(_followed, record) if record.value else None
             if followed is not None:
                 self._known.update(followed.symbols)
         return len(self._known) > before
@@ -220,7 +221,10 @@ class Validate(Stage):
 
     def _verdicts(self, chunk: list[ConsumerRecord]) -> tuple[list[ValidTick], list[RejectedTick]]:
         return judge_all(
-            ((r.value, Position(r.topic, r.partition, r.offset, r.timestamp)) for r in chunk),
+            (
+                (r.value or b"", Position(r.topic, r.partition, r.offset, r.timestamp))
+                for r in chunk
+            ),
             self._known,
         )
 

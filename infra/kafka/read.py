@@ -4,9 +4,14 @@ Thin, over aiokafka. Who takes over from another reads back to the end that a pa
 start of the reading; who follows small topics of one partition reads on from there.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+#: How long a patient reader waits before it looks for a broker again.
+AGAIN_S = 1.0
 
 
 def _reader(bootstrap_servers: str) -> AIOKafkaConsumer:
@@ -60,7 +65,7 @@ async def read_to_end(
 
 
 async def follow(
-    bootstrap_servers: str, topic: str, *, last: int | None = None
+    bootstrap_servers: str, topic: str, *, last: int | None = None, patient: bool = False
 ) -> AsyncGenerator[ConsumerRecord, None]:
     """Yield the records of a topic's only partition, and then others as they come.
 
@@ -68,21 +73,42 @@ async def follow(
         bootstrap_servers: `host:port[,host:port...]`.
         topic: the topic's name on the broker.
         last: begin only about that many records before the end; None for all that are kept.
+        patient: wait for a broker that is away when the reading begins; one that goes away later is
+            waited for in any case.
+
+    Raises:
+        KafkaError: no broker answers, and we are not patient.
 
     """
     tp = TopicPartition(topic, 0)
-    consumer = _reader(bootstrap_servers)
-    await consumer.start()
+    while True:
+        consumer = _reader(bootstrap_servers)
+        try:
+            await _begin(consumer, tp, last)
+        except KafkaError:
+            await consumer.stop()
+            if not patient:
+                raise
+            await asyncio.sleep(AGAIN_S)
+        except BaseException:
+            await consumer.stop()
+            raise
+        else:
+            break
     try:
-        consumer.assign([tp])
-        if last is not None:
-            begin = (await consumer.beginning_offsets([tp]))[tp]
-            end = (await consumer.end_offsets([tp]))[tp]
-            consumer.seek(tp, max(begin, end - last))
         async for record in consumer:
             yield record
     finally:
         await consumer.stop()
+
+
+async def _begin(consumer: AIOKafkaConsumer, tp: TopicPartition, last: int | None) -> None:
+    await consumer.start()
+    consumer.assign([tp])
+    if last is not None:
+        begin = (await consumer.beginning_offsets([tp]))[tp]
+        end = (await consumer.end_offsets([tp]))[tp]
+        consumer.seek(tp, max(begin, end - last))
 
 
 class Tail:
@@ -104,8 +130,6 @@ class Tail:
         self._consumer = _reader(self._servers)
         await self._consumer.start()
         self._consumer.assign([self._tp])
-        begin = (await self._consumer.beginning_offsets([self._tp]))[self._tp]
-        self._consumer.seek(self._tp, begin)
 
     async def stop(self) -> None:
         """Disconnect."""

@@ -3,7 +3,7 @@
 Thin, over aiokafka. `sources.gaps` has one partition, so a group on it has one owner: that is who
 may publish. Two things make the ownership a lease that cannot be outlived:
 
-* Before each page `confirm` commits to the group. The broker takes a commit from the owner alone,
+* Before each page `confirmed` commits to the group. The broker takes a commit from the owner alone,
   and gives it another `SESSION_S` before it takes the partition away.
 * What was not acknowledged within `DELIVERY_S` of that ends the process (ingest.backfill.worker).
 
@@ -27,7 +27,8 @@ SESSION_S = 30.0
 #: (ingest.stage.DRAIN_S, twice).
 CONFIRM_S = 5.0
 DELIVERY_S = 10.0
-#: How long a new owner waits: the one before it may have left the group, and be about to end.
+#: How long a new owner waits: the one before it may have left the group, and be about to end. One
+#: with a name need not: who has a name does not leave, and nobody else has it.
 TAKEOVER_S = 12.0
 
 POLL_MS = 250
@@ -47,7 +48,7 @@ class OwnedLedger(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         topic: the ledger's name on the broker.
         group: the group that is shared with other workers.
         member: the name of a member that there is one of, as in the other groups.
-        takeover_s: how long a new owner waits before it begins.
+        takeover_s: how long a new owner without a name waits before it begins.
         forget: called when the reading begins again, and when the ownership ends.
         record: called with each record's value and place.
         tenure: what to do as the owner, once the ledger is read; cancelled when that ends.
@@ -67,7 +68,7 @@ class OwnedLedger(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         tenure: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self._tp = TopicPartition(topic, 0)
-        self._takeover_s = takeover_s
+        self._takeover_s = 0.0 if member else takeover_s
         self._forget = forget
         self._record = record
         self._tenure = tenure
@@ -125,11 +126,20 @@ class OwnedLedger(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if self._task is not None:
             if self._task.done():
                 self._task.result()
-        elif self._end is not None and await self._consumer.position(self._tp) >= self._end:
+        elif self._end is not None and await self._position() >= self._end:
             self._task = asyncio.create_task(self._take_over(), name="tenure")
+
+    async def _position(self) -> int:
+        """Return how far the ledger is read; -1 where it has just ceased to be ours."""
+        try:
+            position: int = await self._consumer.position(self._tp)
+        except IllegalStateError:
+            return -1
+        return position
 
     async def _take_over(self) -> None:
         await asyncio.sleep(self._takeover_s)
+        _log.info("ledger_taken_over")
         await self._tenure()
 
     def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
@@ -147,6 +157,7 @@ class OwnedLedger(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         async with self._publishing:
             self._task.cancel()
         await asyncio.wait([self._task])
+        _log.info("ledger_given_up")
         if self._task.cancelled() or self._task.exception() is None:
             self._task = None
             self._forget()

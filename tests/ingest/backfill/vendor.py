@@ -46,6 +46,13 @@ class Vendor:
         self.page = 3
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.faults: deque[Fault] = deque()
+        #: After the last page comes one more, which is empty.
+        self.one_more = False
+        #: The question, counted from 0, that is not answered before `released` is set; `stalled` is
+        #: set when it comes.
+        self.stall_at: int | None = None
+        self.stalled = asyncio.Event()
+        self.released = asyncio.Event()
         self.invalid: set[str] = set()
         self.names_the_invalid = True
         self.keys = HEADERS
@@ -69,6 +76,9 @@ class Vendor:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         resource, asked = request.match_info["resource"], dict(request.query)
         self.asked.append((resource, asked))
+        if len(self.asked) - 1 == self.stall_at:
+            self.stalled.set()
+            await self.released.wait()
         if self.faults:
             return await self.faults.popleft()(request)
         if any(request.headers.get(name) != value for name, value in self.keys.items()):
@@ -91,7 +101,7 @@ class Vendor:
         for each in found[first : first + self.page]:
             told = {name: value for name, value in each.items() if name != "S"}
             by_symbol.setdefault(each["S"], []).append(told)
-        last = first + self.page >= len(found)
+        last = first + self.page >= len(found) + self.one_more * self.page
         body = {resource: by_symbol, "next_page_token": None if last else f"p{first + self.page}"}
         return web.Response(text=json.dumps(body), content_type="application/json")
 
@@ -132,12 +142,7 @@ async def hang_up(request: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
-def never(asked: asyncio.Event) -> Fault:
-    """Return an answer that does not come; `asked` is set when it is waited for."""
-
-    async def answer(_: web.Request) -> web.StreamResponse:
-        asked.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    return answer
+async def never(_: web.Request) -> web.StreamResponse:
+    """Do not answer."""
+    await asyncio.Event().wait()
+    raise AssertionError

@@ -137,15 +137,21 @@ class Subscription:
         if len(group) > 1:
             self._halve(group)
             return []
-        if reason == "malformed":
-            self.malformed += group
-            return [Change("malformed", group)]
+        return self._quarantine(group) if reason == "malformed" else self._trim()
+
+    def _quarantine(self, culprit: tuple[str, ...]) -> list[Change]:
+        if not set(culprit) <= set(self.wanted):
+            return []  # the list has changed while we asked
+        self.malformed += culprit
+        return [Change("malformed", culprit)]
+
+    def _trim(self) -> list[Change]:
         if self._surplus():
             return []  # the plan is full of what is no longer wanted: that goes first
         self._suspects = []
         lost = self._missing()
         self.beyond += lost
-        return [Change("limit", lost)]
+        return [Change("limit", lost)] if lost else []
 
     def _halve(self, group: tuple[str, ...]) -> None:
         at = self._suspects.index(group) if group in self._suspects else len(self._suspects)

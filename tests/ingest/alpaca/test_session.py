@@ -621,6 +621,19 @@ def test_what_is_no_longer_wanted_leaves_the_quarantine() -> None:
     assert driver.session.subscribed == ("A", "BAD")
 
 
+def test_a_refusal_that_comes_after_the_list_has_changed_concerns_nobody() -> None:
+    """The last of what was asked is no longer wanted: neither quarantined nor reported."""
+    driver = Driver(symbols=("A", "B"))
+    Vendor().serve(driver)
+    driver.session.follow(("A", "C"), driver.now)
+    driver.say({"T": "subscription", "trades": ["A"]})
+    driver.session.follow(("A", "B"), driver.now)
+    outputs = driver.say(_error(400))
+    assert not any(isinstance(output, SymbolsImpaired) for output in outputs)
+    assert driver.session.subscription.malformed == ()
+    assert _sent(outputs)[0]["trades"] == ["B"]
+
+
 def test_unreadable_subscription_is_no_confirmation() -> None:
     """A confirmation that cannot be read is counted, and the window for one stays open."""
     driver = Driver()

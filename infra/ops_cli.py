@@ -6,6 +6,7 @@ its own events.
 
 import asyncio
 import getpass
+import logging
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,15 +17,16 @@ from aiokafka.errors import KafkaError
 
 from infra.commands import Command, Reconnect, ReloadSymbols
 from infra.kafka.batches import BatchProducer, Record
-from infra.settings import EX_UNAVAILABLE, load
+from infra.settings import EX_UNAVAILABLE, StageSettings, load
 from infra.stack import board as boards
 from infra.stack import preflight
-from infra.stack.environment import StackEnvironment
 from infra.stack.refusal import Refusal
 from infra.topics import COMMANDS
 
 #: How long the broker may take to answer.
 ANSWER_S = 10.0
+#: As much as is kept of a name, and of a reason.
+WHO_LENGTH, WHY_LENGTH = 100, 1000
 #: What the board calls the address of the stack's Kafka, and says before it.
 KAFKA_ADDRESS, KAFKA_AT = "topics", "Kafka at "
 
@@ -61,21 +63,35 @@ def reload_symbols(
 
 
 def _name(who: str) -> str:
-    return who.strip() or getpass.getuser()
+    try:
+        name = who.strip() or getpass.getuser()
+    except (KeyError, OSError) as error:
+        message = "--who: expected a name, because this login has none"
+        raise typer.BadParameter(message) from error
+    return _line("--who", name, WHO_LENGTH)
 
 
 def _reason(why: str) -> str:
     if not why.strip():
         message = "--why: expected a reason, for whoever reads the log later"
         raise typer.BadParameter(message)
-    return why.strip()
+    return _line("--why", why.strip(), WHY_LENGTH)
+
+
+def _line(option: str, text: str, length: int) -> str:
+    if not text.isprintable() or len(text) > length:
+        message = f"{option}: expected one line of at most {length} characters"
+        raise typer.BadParameter(message)
+    return text
 
 
 def _give(command: Command, data: Path) -> None:
-    environment = load(StackEnvironment)
-    servers = environment.kafka_elsewhere or _kafka_of(data.absolute())
+    settings = load(StageSettings)
+    named = "kafka_bootstrap_servers" in settings.model_fields_set
+    servers = settings.kafka_bootstrap_servers if named else _kafka_of(data.absolute())
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the exception says it, once
     try:
-        asyncio.run(_write(command, servers, environment.topic(COMMANDS.name)))
+        asyncio.run(_write(command, servers, settings.topic(COMMANDS.name)))
     except (KafkaError, TimeoutError) as error:
         message = f"Kafka at {servers} does not take the command: {error or type(error).__name__}"
         raise Refusal(message, EX_UNAVAILABLE) from error

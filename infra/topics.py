@@ -121,6 +121,33 @@ REJECTED = Topic(
     writer="validate",
     summary="Ticks that broke a rule: which one, why, and the original bytes.",
 )
+BREAKERS = Topic(
+    name="symbols.breakers",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=30 * DAY_MS,
+    schema="processors.events:BreakerEvent",
+    writer="validate",
+    summary="The circuit breakers: when a symbol's price was not believed, and what ended it.",
+)
+COMPARISONS = Topic(
+    name="prices.discrepancies",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=30 * DAY_MS,
+    schema="processors.events:Comparison",
+    writer="forward",
+    summary="Both sources' prices at the same moment of the market, and whether they agree.",
+)
+QUARANTINES = Topic(
+    name="symbols.quarantines",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=30 * DAY_MS,
+    schema="processors.events:QuarantineEvent",
+    writer="forward",
+    summary="Symbols that are routed from Yahoo alone, whatever the route is, and why.",
+)
 TRANSITIONS = Topic(
     name="router.transitions",
     key="router",
@@ -177,6 +204,9 @@ TOPICS: tuple[Topic, ...] = (
     SOURCES_SYMBOLS,
     VALID,
     REJECTED,
+    BREAKERS,
+    COMPARISONS,
+    QUARANTINES,
     TRANSITIONS,
     SESSIONS,
     ROUTED,

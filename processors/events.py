@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from infra.naming import snake
+
 Source = Literal["alpaca", "yahoo"]
 
 
@@ -31,12 +33,17 @@ class _Valid(Provenance, frozen=True, kw_only=True, gc=False, tag_field="kind", 
     """What all valid ticks tell.
 
     Attributes:
+        market_time_ns: when it happened on the market, by the vendor.
         gap_id: the gap that it was fetched to fill, afterwards; empty for what came live.
+        late: it was received long after it happened, though its feed is in real time.
+        out_of_order: one of its kind that happened later on the market came before it.
 
     """
 
     market_time_ns: int
     gap_id: str = ""
+    late: bool = False
+    out_of_order: bool = False
 
 
 class Trade(_Valid, frozen=True, kw_only=True, gc=False):
@@ -165,6 +172,116 @@ class RejectedTick(Provenance, frozen=True, kw_only=True, gc=False):
     gap_id: str = ""
 
 
+BreakerEvidence = Literal["confirmed", "persisted", "reopened", "in_band", "reverted", "new_day"]
+
+
+class _Breaker(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=snake):
+    """A symbol's circuit breaker (`symbols.breakers`), one for each source.
+
+    The place is that of the raw tick that decided it.
+
+    Attributes:
+        reference: the price that moves are measured from, in US dollars.
+        price: the price that decided it.
+        at_ns: when that tick was received.
+
+    """
+
+    symbol: str
+    source: Source
+    reference: float
+    price: float
+    at_ns: int
+    raw_topic: str
+    raw_partition: int
+    raw_offset: int
+
+
+class BreakerOpened(_Breaker, frozen=True, kw_only=True):
+    """A price moved too far from the previous close: such prices are rejected until it closes."""
+
+
+class BreakerClosed(_Breaker, frozen=True, kw_only=True):
+    """Prices of the symbol are believed again.
+
+    Attributes:
+        evidence: `confirmed`: the other source tells the same; `persisted`: the move lasted;
+            `reopened`: trading went on after a halt; `in_band`: it lies within the limit-up
+            limit-down band; `reverted`: prices came back; `new_day`: there is another close.
+        rejected: how many ticks were rejected while it was open.
+
+    """
+
+    evidence: BreakerEvidence
+    rejected: int
+
+
+BreakerEvent = BreakerOpened | BreakerClosed
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """The prices of both sources at the same moment of the market (`prices.discrepancies`).
+
+    Its identity is the place of Yahoo's raw tick.
+
+    Attributes:
+        verdict: `inconsistent`: they differ by more than is tolerated.
+        alpaca_price: of Alpaca's newest trade at or before Yahoo's moment, in US dollars.
+        alpaca_time_ns: when that was.
+        alpaca_offset: that trade's offset in `ticks.raw.alpaca`, in the same partition.
+        yahoo_price: Yahoo's, in US dollars.
+        yahoo_time_ns: the moment that both prices are of.
+        delta_percent: `100 * abs(alpaca - yahoo) / yahoo`.
+        compared_at_ns: when Yahoo's tick was received.
+
+    """
+
+    symbol: str
+    verdict: Literal["consistent", "inconsistent"]
+    alpaca_price: float
+    alpaca_time_ns: int
+    alpaca_offset: int
+    yahoo_price: float
+    yahoo_time_ns: int
+    delta_percent: float
+    compared_at_ns: int
+    raw_topic: str
+    raw_partition: int
+    raw_offset: int
+
+
+class _Quarantine(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=snake):
+    """A symbol is not routed from Alpaca (`symbols.quarantines`), whatever the route is.
+
+    The place is that of the raw tick that decided it.
+
+    Attributes:
+        reason: `disagrees`: Alpaca's price disagrees with Yahoo's persistently; `silent`: Alpaca
+            tells nothing of it while it tells of others, and Yahoo's price moves.
+        detail: the same in words, with the figures that decided.
+        at_ns: when that tick was received.
+
+    """
+
+    symbol: str
+    reason: Literal["disagrees", "silent"]
+    detail: str
+    at_ns: int
+    raw_topic: str
+    raw_partition: int
+    raw_offset: int
+
+
+class QuarantineBegan(_Quarantine, frozen=True, kw_only=True):
+    """From now on the symbol is routed from Yahoo alone."""
+
+
+class QuarantineEnded(_Quarantine, frozen=True, kw_only=True):
+    """By evidence: from now on the symbol goes where the router says."""
+
+
+QuarantineEvent = QuarantineBegan | QuarantineEnded
+
 State = Literal["STARTUP", "PRIMARY_ACTIVE", "FALLBACK_ACTIVE", "BOTH_UNAVAILABLE"]
 TransitionReason = Literal[
     "startup", "timeout", "disconnected", "health", "auth", "manual", "recovered"
@@ -181,9 +298,15 @@ class RouterTransition(msgspec.Struct, frozen=True, kw_only=True):
         reason: what caused it; `recovered` for every way back up.
         detail: the same in words, with the figures that decided.
         detected_at_ns: when the cause began to hold for long enough to act on.
-        switched_at_ns: when the router switched.
+        switched_at_ns: from when on it is in force: a tick that is received then or later goes out
+            under this epoch. It is a moment after the decision, so that whoever forwards ticks
+            learns of it in time.
         by: `router`, or the operator whose command it was.
         cause_offset: the offset in `sources.status` of the last fact taken into account.
+        command_offset: the offset in `ops.commands` of the last command taken into account; -1 for
+            none.
+        generation: of the router's consumer group, when it decided. A reader who has seen a higher
+            one drops what a former router wrote too late.
 
     """
 
@@ -196,6 +319,8 @@ class RouterTransition(msgspec.Struct, frozen=True, kw_only=True):
     switched_at_ns: int
     by: str
     cause_offset: int
+    command_offset: int = -1
+    generation: int = 0
 
 
 class RoutedPrice(Provenance, frozen=True, kw_only=True, gc=False):
@@ -213,6 +338,10 @@ class RoutedPrice(Provenance, frozen=True, kw_only=True, gc=False):
         is_real_time: false when it came from the fallback.
         market_time_ns: when it was traded.
         routed_at_ns: when it was routed.
+        fence: within an epoch, how often the symbol's own source has changed, because it went into
+            quarantine or came back: no price of a lower (epoch, fence) follows one of a higher.
+        amends: the offset of the raw tick of a routed price that was cancelled or corrected, and
+            that this one takes the place of; it may be older on the market.
 
     """
 
@@ -224,6 +353,8 @@ class RoutedPrice(Provenance, frozen=True, kw_only=True, gc=False):
     is_real_time: bool
     market_time_ns: int
     routed_at_ns: int
+    fence: int = 0
+    amends: int | None = None
 
 
 class SessionChanged(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from infra.kafka.batches import Record
-from processors import app
+from processors.app.forward import Forward
 from processors.events import RoutedPrice
 from processors.forward import Route
 from processors.settings import ProcessorSettings
@@ -57,7 +57,7 @@ class FakeEvent:
 @pytest.fixture
 async def forward() -> Any:
     """A forward stage that is not started, with a fake producer."""
-    stage = app.Forward(ProcessorSettings())
+    stage = Forward(ProcessorSettings())
     stage.producer = FakeProducer()  # type: ignore[assignment]
     return stage
 

@@ -9,7 +9,8 @@ them; this module only names them, because `infra` imports no stage.
 from dataclasses import dataclass
 from typing import Literal
 
-DAY_MS = 24 * 60 * 60 * 1000
+HOUR_MS = 60 * 60 * 1000
+DAY_MS = 24 * HOUR_MS
 
 #: Topics that carry one record a tick share a partition count, so that a symbol sits in the same
 #: partition number all the way from socket to screen, and a stage can copy its input's partition.
@@ -53,8 +54,16 @@ class Topic:
     @property
     def config(self) -> dict[str, str]:
         """The broker's settings for this topic, as it wants them: text."""
-        policy = "compact" if self.compacted else "delete"
-        return {"cleanup.policy": policy, "retention.ms": str(self.retention_ms)}
+        config = {"retention.ms": str(self.retention_ms)}
+        if not self.compacted:
+            return {**config, "cleanup.policy": "delete"}
+        # only closed segments are compacted: by default they close after a week, or at 1 GB
+        return {
+            **config,
+            "cleanup.policy": "compact",
+            "segment.ms": str(HOUR_MS),
+            "segment.bytes": str(64 * 2**20),
+        }
 
 
 RAW_ALPACA = Topic(
@@ -120,6 +129,35 @@ REJECTED = Topic(
     schema="processors.events:RejectedTick",
     writer="validate",
     summary="Ticks that broke a rule: which one, why, and the original bytes.",
+)
+VALIDATE_MERGES = Topic(
+    name="validate.merges",
+    key="none",
+    partitions=TICK_PARTITIONS,
+    retention_ms=7 * DAY_MS,
+    schema="processors.events:Merged",
+    writer="validate",
+    summary="In which order both sources' raw ticks of a partition were taken.",
+)
+VALIDATE_SYMBOLS = Topic(
+    name="validate.symbols",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=-1,
+    compacted=True,
+    schema="processors.memory:Remembered",
+    writer="validate",
+    summary="What validate remembers of every symbol, for its successor.",
+)
+FORWARD_SYMBOLS = Topic(
+    name="forward.symbols",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=-1,
+    compacted=True,
+    schema="processors.memory:Remembered",
+    writer="forward",
+    summary="What forward remembers of every symbol, for its successor.",
 )
 BREAKERS = Topic(
     name="symbols.breakers",
@@ -204,9 +242,12 @@ TOPICS: tuple[Topic, ...] = (
     SOURCES_SYMBOLS,
     VALID,
     REJECTED,
+    VALIDATE_MERGES,
+    VALIDATE_SYMBOLS,
     BREAKERS,
     COMPARISONS,
     QUARANTINES,
+    FORWARD_SYMBOLS,
     TRANSITIONS,
     SESSIONS,
     ROUTED,

@@ -34,6 +34,10 @@ class Deliveries:
         self._under_way.add(task)
         task.add_done_callback(self._done)
 
+    def settled(self) -> Awaitable[Any]:
+        """Return what is done when all that is under way now is in the log."""
+        return asyncio.gather(*self._under_way)
+
     async def _acknowledge(self, delivery: Awaitable[Any], event: Any) -> None:
         await delivery
         if event is not None:

@@ -172,6 +172,26 @@ class RejectedTick(Provenance, frozen=True, kw_only=True, gc=False):
     gap_id: str = ""
 
 
+class Merged(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of Yahoo's raw ticks was taken (`validate.merges`), between two of Alpaca's.
+
+    What is decided of a tick may depend on the other source's, so the order in which both are taken
+    is written down before anything that came of it. Partition for partition.
+
+    Attributes:
+        yahoo_since: the first offset of the run in `ticks.raw.yahoo`.
+        yahoo_until: the first offset after it.
+        alpaca_until: the first offset in `ticks.raw.alpaca` that was not taken before.
+        at_ns: when this was written.
+
+    """
+
+    yahoo_since: int
+    yahoo_until: int
+    alpaca_until: int
+    at_ns: int
+
+
 BreakerEvidence = Literal["confirmed", "persisted", "reopened", "in_band", "reverted", "new_day"]
 
 

@@ -30,6 +30,7 @@ async def read_to_end(
     partition: int,
     *,
     last: int | None = None,
+    since: int | None = None,
     before: int | None = None,
 ) -> AsyncGenerator[ConsumerRecord, None]:
     """Yield the records of a partition in order, up to its present end.
@@ -39,6 +40,7 @@ async def read_to_end(
         topic: the topic's name on the broker.
         partition: the partition's number.
         last: only about that many records before the end; None for all that are kept.
+        since: begin at this offset, where it is kept.
         before: end at this offset rather than at the partition's end.
 
     """
@@ -53,6 +55,8 @@ async def read_to_end(
         begin = (await consumer.beginning_offsets([tp]))[tp]
         if last is not None:
             begin = max(begin, end - last)
+        if since is not None:
+            begin = max(begin, since)
         consumer.seek(tp, begin)
         # the position, not the last record's offset: a compacted partition may end in a hole
         while await consumer.position(tp) < end:

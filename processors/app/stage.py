@@ -87,6 +87,17 @@ class Stage:
         name = self.settings.topic(topic.name)
         return {tp.partition for tp in self.app.consumer.assignment() if tp.topic == name}
 
+    async def committed(self, topic: topics.Topic) -> dict[int, int]:
+        """Return, by partition of ours, the offset from which a topic's records will come now.
+
+        To be asked while the state is recovered. 0 where the group has committed nothing.
+        """
+        name = self.settings.topic(topic.name)
+        offsets = await self.app.consumer.seek_to_committed()  # type: ignore[attr-defined]
+        return {
+            tp.partition: max(offset or 0, 0) for tp, offset in offsets.items() if tp.topic == name
+        }
+
     async def recover(self) -> None:
         """Take up the state of the partitions that were assigned, before any tick flows."""
 

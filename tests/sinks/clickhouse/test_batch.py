@@ -24,9 +24,10 @@ from tests.sinks.clickhouse.records import (
 
 def test_every_topic_but_the_compacted_ones_has_a_table() -> None:
     """A topic that is declared and not stored must be a decision."""
-    compacted = {"prices.latest", "sources.symbols"}
+    compacted = {"prices.latest", "sources.symbols", "validate.symbols", "forward.symbols"}
+    how = {"validate.merges"}
     to_come = {"prices.discrepancies", "symbols.breakers", "symbols.quarantines"}
-    assert compacted | to_come == NOT_STORED
+    assert compacted | how | to_come == NOT_STORED
 
 
 def test_a_row_is_the_value_behind_its_place() -> None:

@@ -4,11 +4,11 @@ import asyncio
 import random
 import signal
 import sys
-import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
+from infra.clock import now_ns
 from infra.settings import EX_USAGE, StageSettings, load
 from infra.telemetry import Meters, configure_logging
 from infra.topics import (
@@ -90,7 +90,7 @@ def alpaca() -> int:
     def delivered(topic: Topic, received: Iterable[int]) -> None:
         following.delivered(topic, received)
         if topic is RAW_ALPACA:
-            now = time.time_ns()
+            now = now_ns()
             for moment in received:
                 meters.observe(
                     "alpaca_streaming_processing_duration_seconds", max(0, now - moment) / 1e9

@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from infra.clock import now_ns
+
 
 class Now(NamedTuple):
     """A moment on both clocks; rules take it as an argument and read no clock themselves.
 
     Attributes:
-        wall_ns: nanoseconds since the epoch, UTC: what events are stamped with. It may step.
+        wall_ns: nanoseconds since the epoch, UTC: what events are stamped with.
         monotonic_s: seconds since some start: what deadlines are kept on. It never steps back.
 
     """
@@ -21,7 +23,7 @@ class Now(NamedTuple):
 
 def read_clock() -> Now:
     """Return the present moment; its monotonic side is that of asyncio's loops."""
-    return Now(time.time_ns(), time.monotonic())
+    return Now(now_ns(), time.monotonic())
 
 
 async def every(seconds: float, act: Callable[[], None]) -> None:

@@ -5,7 +5,6 @@ in the log before the event that makes it known.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from infra.clock import now_ns
 from infra.topics import SOURCES_SYMBOLS, Topic
 from ingest.events import Source, SourceStatus, SymbolsFollowed, SymbolsImpaired, SymbolsRestored
 from ingest.fetch import fetch
@@ -157,7 +157,7 @@ class Following:
         symbols, beyond = self._within(self._listing)
         event = SymbolsFollowed(
             source=self.source,
-            at_ns=time.time_ns(),
+            at_ns=now_ns(),
             symbols=list(symbols),
             origin=self._listing.origin,
         )
@@ -174,7 +174,7 @@ class Following:
             "source": self.source,
             "feed": self._feed,
             "session_id": self._run_id,
-            "at_ns": time.time_ns(),
+            "at_ns": now_ns(),
             "reason": "limit",
         }
         restored = [symbol for symbol in self._beyond if symbol not in beyond]

@@ -1,12 +1,12 @@
 """How a process takes over from the one before it: what that one left unsaid is said first."""
 
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import structlog
 
+from infra.clock import now_ns
 from infra.kafka.read import read_to_end
 from infra.settings import StageSettings
 from infra.topics import SOURCES_GAPS, SOURCES_STATUS, Topic
@@ -27,7 +27,7 @@ async def take_over(
     """Return the gaps that are open for a source, the one since its last process ended included."""
     ledger = Ledger([event async for event in _events(settings, SOURCES_GAPS, GapEvent)])
     facts = [fact async for fact in _events(settings, SOURCES_STATUS, SourceStatus, FACTS_BACK)]
-    gaps = inherited(facts, ledger, source=source, now_ns=time.time_ns())
+    gaps = inherited(facts, ledger, source=source, now_ns=now_ns())
     for gap in gaps:
         if not ledger.knows(gap.gap_id):
             report_gap(gap, publisher)

@@ -43,6 +43,9 @@ topics = typer.Typer(help="The topics on Kafka.", no_args_is_help=True)
 app.add_typer(topics, name="topics")
 app.command()(ops_cli.reconnect)
 app.command()(ops_cli.reload_symbols)
+app.command()(ops_cli.failover)
+app.command()(ops_cli.hold)
+app.command()(ops_cli.release)
 app.add_typer(sim_cli.app, name="sim")
 
 Data = Annotated[Path, typer.Option("--data", help="The directory that everything is kept under.")]

@@ -7,13 +7,12 @@ clock that only counts, and after five minutes the machine is believed, because 
 its clock wrongly would have set it right.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from functools import cache
 
-import structlog
-
-_log = structlog.get_logger()
+_log = logging.getLogger(__name__)
 
 NS = 1_000_000_000
 
@@ -58,13 +57,13 @@ class SteadyClock:
             self._jumped_at = None
         elif self._jumped_at is None:
             self._jumped_at = counted
-            _log.warning("clock_jumped", seconds=(wall - steady) / NS, doubted_s=DOUBT_NS // NS)
+            _log.warning("the clock jumped by %.3f s, which is doubted", (wall - steady) / NS)
             return steady
         elif counted - self._jumped_at < DOUBT_NS:
             return steady
         else:
             self._jumped_at = None
-            _log.warning("clock_believed", seconds=(wall - steady) / NS)
+            _log.warning("the clock is believed: %.3f s away", (wall - steady) / NS)
         self._offset = wall - counted
         return wall
 

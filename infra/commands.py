@@ -42,4 +42,26 @@ class ReloadSymbols(_Command, frozen=True, kw_only=True):
     target: Literal["alpaca", "yahoo", "all"]
 
 
-Command = Reconnect | ReloadSymbols
+class Failover(_Command, frozen=True, kw_only=True):
+    """Route from the other source, now. To Yahoo it also holds; to Alpaca it also releases.
+
+    Refused where that source is down.
+    """
+
+    target: Literal["router"]
+    to: Literal["alpaca", "yahoo"]
+
+
+class Hold(_Command, frozen=True, kw_only=True):
+    """Do not go back to Alpaca until released, however well it is, while Yahoo is fresh."""
+
+    target: Literal["router"]
+
+
+class Release(_Command, frozen=True, kw_only=True):
+    """Go back to Alpaca by the usual rules."""
+
+    target: Literal["router"]
+
+
+Command = Reconnect | ReloadSymbols | Failover | Hold | Release

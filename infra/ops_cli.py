@@ -1,4 +1,4 @@
-"""What an operator asks of the running pipeline: `twinfeed reconnect`, `twinfeed reload-symbols`.
+"""What an operator asks of the running pipeline: `twinfeed reconnect`, `twinfeed failover`, ...
 
 Each writes one command into `ops.commands`; whoever it is meant for carries it out, and says so in
 its own events.
@@ -7,7 +7,6 @@ its own events.
 import asyncio
 import getpass
 import logging
-import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +14,8 @@ import msgspec
 import typer
 from aiokafka.errors import KafkaError
 
-from infra.commands import Command, Reconnect, ReloadSymbols
+from infra.clock import now_ns
+from infra.commands import Command, Failover, Hold, Reconnect, Release, ReloadSymbols
 from infra.kafka.batches import BatchProducer, Record
 from infra.settings import EX_UNAVAILABLE, StageSettings, load
 from infra.stack import board as boards
@@ -45,7 +45,7 @@ def reconnect(
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Have a source leave its connection in good order and open another; also ends a stop."""
-    _give(Reconnect(at_ns=time.time_ns(), who=_name(who), why=_reason(why), target=source), data)
+    _give(Reconnect(at_ns=now_ns(), who=_name(who), why=_reason(why), target=source), data)
 
 
 def reload_symbols(
@@ -58,8 +58,30 @@ def reload_symbols(
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Have the list of symbols read again, now."""
-    command = ReloadSymbols(at_ns=time.time_ns(), who=_name(who), why=_reason(why), target=source)
+    command = ReloadSymbols(at_ns=now_ns(), who=_name(who), why=_reason(why), target=source)
     _give(command, data)
+
+
+def failover(
+    to: Annotated[Literal["alpaca", "yahoo"], typer.Argument(help="The source to route from.")],
+    *,
+    why: Why,
+    who: Who = "",
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Route from a source, now. Yahoo is then held until `release`; one that is down is refused."""
+    command = Failover(at_ns=now_ns(), who=_name(who), why=_reason(why), target="router", to=to)
+    _give(command, data)
+
+
+def hold(*, why: Why, who: Who = "", data: Data = DEFAULT_DATA) -> None:
+    """Have the router stay on Yahoo, once it is there, until `release`."""
+    _give(Hold(at_ns=now_ns(), who=_name(who), why=_reason(why), target="router"), data)
+
+
+def release(*, why: Why, who: Who = "", data: Data = DEFAULT_DATA) -> None:
+    """Have the router go back to Alpaca by the usual rules."""
+    _give(Release(at_ns=now_ns(), who=_name(who), why=_reason(why), target="router"), data)
 
 
 def _name(who: str) -> str:

@@ -188,6 +188,12 @@ CATALOGUE: tuple[Metric, ...] = (
         {"state": ROUTER_STATES},
     ),
     Metric(
+        "datasource_router_held",
+        "gauge",
+        "router",
+        "1 while an operator holds the router on Yahoo",
+    ),
+    Metric(
         "datasource_router_state_duration_seconds_total",
         "counter",
         "router",

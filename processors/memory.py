@@ -68,6 +68,10 @@ class Recollection:
         """Return the offset from which an input has to be folded."""
         return self.floor.get(topic, 0)
 
+    def horizon(self, topic: str) -> int:
+        """Return the first offset of an input that no symbol's state includes."""
+        return max((r.at.get(topic, 0) for r in self._symbols.values()), default=0)
+
     def includes(self, symbol: str, topic: str, offset: int) -> bool:
         """Return whether a symbol's state includes a record of an input already."""
         remembered = self._symbols.get(symbol)

@@ -1,9 +1,9 @@
 """The forward stage: `ticks.valid` to `prices.routed` and `prices.latest`."""
 
+import asyncio
 import contextlib
-import time
-from collections import defaultdict
-from collections.abc import Awaitable
+import math
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import msgspec
@@ -11,18 +11,31 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from infra import topics
+from infra.clock import now_ns
 from infra.kafka.batches import Record
 from infra.kafka.read import follow, read_to_end
 from processors import forward
+from processors.app.memory import Memory
 from processors.app.stage import Stage
 from processors.chunks import CHUNK_RECORDS
 from processors.deliver import CHUNKS_UNDER_WAY
 from processors.events import RoutedPrice, RouterTransition, ValidTick
+from processors.fence import Story
+from processors.memory import Recollection
 from processors.settings import ProcessorSettings
 
 log = structlog.get_logger()
 
 _encode = msgspec.json.Encoder().encode
+_state = msgspec.json.Decoder(forward.SymbolState)
+
+#: How often the clock is looked at where no tick comes.
+TICK_S = 0.1
+#: A switch is in force at the latest so much after it was learnt of: the router's clock is wrong.
+AT_THE_LATEST_NS = 1_000_000_000
+#: Where ticks come all the time and none is of the new epoch by its own clock, a switch waits this
+#: long for one: that clock is wrong.
+WRONG_CLOCK_NS = 5_000_000_000
 
 
 class Forward(Stage):
@@ -31,33 +44,72 @@ class Forward(Stage):
     def __init__(self, settings: ProcessorSettings) -> None:
         super().__init__("forward", settings)
         self._decoder = msgspec.json.Decoder(ValidTick)
-        self._route = forward.NO_ROUTE
-        self._books: defaultdict[int, forward.Book] = defaultdict(forward.Book)
+        self._story = Story()
+        self._routes: list[forward.Route] = []
+        self._desks: dict[int, forward.Desk] = {}
+        #: What was remembered when a partition was taken over, while the log has not passed it.
+        self._recalled: dict[int, Recollection] = {}
+        #: The partitions whose last switch may have been cut off.
+        self._unfinished: set[int] = set()
+        self._memory = Memory(
+            self, topics.FORWARD_SYMBOLS, lambda partition, s: self._desks[partition].book.state(s)
+        )
         self.reads(self._forward, topics.VALID)
 
     async def begin(self) -> None:
-        """Learn the route in force, and follow it from here on."""
+        """Learn the routes there were, and follow them from here on."""
         name = self.settings.topic(topics.TRANSITIONS.name)
         async for record in read_to_end(self.settings.kafka_bootstrap_servers, name, 0):
-            self._route = forward.route_of(_transition(record))
-        log.info("route", epoch=self._route.epoch, source=self._route.source)
+            self._learn(record)
         self.app.task(self._follow)
+        self.app.task(self._look_at_the_clock)
 
     async def recover(self) -> None:
-        """Recall what was routed for the partitions that are ours now."""
-        servers, owned = self.settings.kafka_bootstrap_servers, self.partitions_of(topics.VALID)
-        for partition in set(self._books) - owned:
-            del self._books[partition]
-        for partition in owned - set(self._books):
-            book = self._books[partition]
-            # the table of all symbols, and then what may have been routed after its last update
-            for topic, last in (
-                (topics.LATEST, None),
-                (topics.ROUTED, CHUNKS_UNDER_WAY * CHUNK_RECORDS),
-            ):
-                name = self.settings.topic(topic.name)
-                async for record in read_to_end(servers, name, partition, last=last):
-                    book.recall(msgspec.json.decode(record.value, type=RoutedPrice))
+        """Take up the partitions that are ours now, and forget those that are not."""
+        owned = self.partitions_of(topics.VALID)
+        for partition in set(self._desks) - owned:
+            del self._desks[partition]
+            self._memory.forget(partition)
+        committed = await self.committed(topics.VALID)
+        for partition in owned - set(self._desks):
+            self._desks[partition] = await self._take_over(partition, committed.get(partition, 0))
+            self._unfinished.add(partition)
+
+    async def _take_over(self, partition: int, committed: int) -> forward.Desk:
+        """Return the desk of a partition as the logs tell it, up to what the group has done."""
+        servers = self.settings.kafka_bootstrap_servers
+        recalled = self._recalled[partition] = await self._memory.recall(partition)
+        desk = forward.Desk()
+        desk.book.restore({s: _state.decode(raw) for s, raw in recalled.states.items()})
+        # the table of all symbols, and then what may have been routed after its last update
+        for topic, last in (
+            (topics.LATEST, None),
+            (topics.ROUTED, CHUNKS_UNDER_WAY * CHUNK_RECORDS),
+        ):
+            name = self.settings.topic(topic.name)
+            async for record in read_to_end(servers, name, partition, last=last):
+                desk.book.recall(msgspec.json.decode(record.value, type=RoutedPrice))
+        for route in self._routes:
+            desk.learn(route)
+        desk.go_on_from(max((p.epoch for p in desk.book.routed.values()), default=0))
+        begin = recalled.begin(topics.VALID.name)
+        name = self.settings.topic(topics.VALID.name)
+        async for record in read_to_end(servers, name, partition, since=begin, before=committed):
+            self._take(partition, desk, [record])
+        log.info("took_over", partition=partition, floor=begin, committed=committed)
+        return desk
+
+    def _learn(self, record: ConsumerRecord, latest_ns: float = math.inf) -> None:
+        transition = msgspec.json.decode(record.value, type=RouterTransition)
+        if not self._story.accepts(transition):
+            return
+        self._story = self._story.after(transition)
+        route = forward.route_of(transition)
+        if route.since_ns > latest_ns:
+            route = route._replace(since_ns=int(latest_ns))
+        self._routes.append(route)
+        for desk in self._desks.values():
+            desk.learn(route)
 
     async def _follow(self) -> None:
         name = self.settings.topic(topics.TRANSITIONS.name)
@@ -65,29 +117,63 @@ class Forward(Stage):
             follow(self.settings.kafka_bootstrap_servers, name)
         ) as records:
             async for record in records:
-                following = forward.route_of(_transition(record))
-                if following.epoch > self._route.epoch:
-                    self._route = following
-                    await self._switch()
+                self._learn(record, now_ns() + AT_THE_LATEST_NS)
 
-    async def _switch(self) -> None:
-        log.info("switched", epoch=self._route.epoch, source=self._route.source)
-        for partition, book in list(self._books.items()):
+    async def _look_at_the_clock(self) -> None:
+        while not self.app.should_stop:
+            await asyncio.sleep(TICK_S)
+            if not self.app.rebalancing:
+                await self._switch(now_ns())
+
+    async def _switch(self, now: int) -> None:
+        """Have switches come into force where no tick does it, and finish those that were cut."""
+        for partition, desk in list(self._desks.items()):
             # Decided and handed over without a pause in between: ticks that come meanwhile go out
             # after these, or make them old news.
-            await self._deliver(partition, book.switch(self._route, time.time_ns()), None)
+            prices: list[RoutedPrice] = []
+            if partition in self._unfinished:
+                self._unfinished.discard(partition)
+                prices += desk.book.switch(desk.route, now)
+            if self._has_waited(partition, desk, now):
+                prices += desk.pass_to(now, now)
+                log.info("switched", partition=partition, **desk.route._asdict())
+            await self._deliver(partition, prices, None)
+
+    def _has_waited(self, partition: int, desk: forward.Desk, now: int) -> bool:
+        """Return whether a switch is due although no tick says so."""
+        late_ns = now - desk.switch_due_at
+        if late_ns < 0:
+            return False
+        end = self.end_of(topics.VALID, partition)
+        nearly = end - desk.next_offset <= CHUNK_RECORDS
+        return end <= desk.next_offset or (nearly and late_ns >= WRONG_CLOCK_NS)
 
     async def _forward(self, event: Any) -> None:
         partition = event.value[0].partition
-        book, now = self._books[partition], time.time_ns()
-        prices = [
-            price
-            for record in event.value
-            if (tick := self.decode(self._decoder, record)) is not None
-            and (price := book.take(tick, self._route, now)) is not None
-        ]
+        prices = self._take(partition, self._desks[partition], event.value)
         self.count("ok", len(event.value))
         await self._deliver(partition, prices, event)
+        await self._memory.keep(partition, {topics.VALID.name: self._desks[partition].next_offset})
+
+    def _take(
+        self, partition: int, desk: forward.Desk, records: Iterable[ConsumerRecord]
+    ) -> list[RoutedPrice]:
+        recalled, now = self._recalled.get(partition), now_ns()
+        prices: list[RoutedPrice] = []
+        symbols = set()
+        for record in records:
+            desk.next_offset = record.offset + 1
+            tick = self.decode(self._decoder, record)
+            if tick is None:
+                continue
+            if recalled and recalled.includes(tick.symbol, topics.VALID.name, record.offset):
+                continue
+            prices += desk.take(tick, now)
+            symbols.add(tick.symbol)
+        if recalled and desk.next_offset >= recalled.horizon(topics.VALID.name):
+            del self._recalled[partition]
+        self._memory.note(partition, symbols)
+        return prices
 
     async def _deliver(self, partition: int, prices: list[RoutedPrice], event: Any) -> None:
         if not prices:
@@ -106,10 +192,6 @@ class Forward(Stage):
         await (
             await self.send(topics.LATEST, partition, [_price_record(p) for p in newest.values()])
         )
-
-
-def _transition(record: ConsumerRecord) -> RouterTransition:
-    return msgspec.json.decode(record.value, type=RouterTransition)
 
 
 def _price_record(price: RoutedPrice) -> Record:

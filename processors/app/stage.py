@@ -14,6 +14,7 @@ import msgspec
 import structlog
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from faust.types import TP
 
 from infra import topics
 from infra.kafka.batches import BatchProducer, Record
@@ -97,6 +98,10 @@ class Stage:
         return {
             tp.partition: max(offset or 0, 0) for tp, offset in offsets.items() if tp.topic == name
         }
+
+    def end_of(self, topic: topics.Topic, partition: int) -> int:
+        """Return the offset at which a partition of ours ended when it was last looked at."""
+        return self.app.consumer.highwater(TP(self.settings.topic(topic.name), partition)) or 0
 
     async def recover(self) -> None:
         """Take up the state of the partitions that were assigned, before any tick flows."""

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from infra import ops_cli
-from infra.commands import Command, Reconnect, ReloadSymbols
+from infra.commands import Command, Failover, Hold, Reconnect, Release, ReloadSymbols
 from infra.kafka.broker import Broker
 from infra.kafka.read import read_to_end
 from infra.settings import EX_CONFIG, EX_UNAVAILABLE
@@ -57,6 +57,30 @@ async def test_a_command_is_in_the_log_with_who_and_why(kafka: Broker, topics: s
 
 
 @pytest.mark.parametrize(
+    ("arguments", "kind", "said"),
+    [
+        (("failover", "yahoo"), Failover, "asked router to failover"),
+        (("failover", "alpaca"), Failover, "asked router to failover"),
+        (("hold",), Hold, "asked router to hold"),
+        (("release",), Release, "asked router to release"),
+    ],
+)
+async def test_the_router_is_asked(
+    kafka: Broker, topics: str, arguments: tuple[str, ...], kind: type, said: str
+) -> None:
+    """With who and why, in the topic that it reads."""
+    env = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "TOPIC_PREFIX": topics}
+    asked = twinfeed(*arguments, "--why", "a test", "--who", "ann", env=env)
+    assert (asked.returncode, asked.stdout) == (0, f"twinfeed: {said}\n"), asked.stderr
+    ((key, command),) = await _given(kafka, topics)
+    assert key == b"router"
+    assert isinstance(command, kind)
+    assert (command.who, command.why) == ("ann", "a test")
+    if isinstance(command, Failover):
+        assert command.to == arguments[1]
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("reconnect",),
@@ -69,6 +93,14 @@ async def test_a_command_is_in_the_log_with_who_and_why(kafka: Broker, topics: s
         ("reload-symbols",),
         ("reload-symbols", "nasdaq", "--why", "why"),
         ("reload-symbols", "alpaca", "yahoo", "--why", "why"),
+        ("failover", "--why", "why"),
+        ("failover", "yahoo"),
+        ("failover", "nasdaq", "--why", "why"),
+        ("hold",),
+        ("hold", "--why", ""),
+        ("hold", "yahoo", "--why", "why"),
+        ("release",),
+        ("release", "--why", "\t"),
     ],
 )
 def test_a_wrong_command_line_is_explained(arguments: tuple[str, ...]) -> None:

@@ -7,11 +7,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import aiohttp
+import msgspec
 import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from infra import topics
+from processors.events import RouterTransition
 from tests.journeys import reconcile
 from tests.journeys.conftest import NewStack
 from tests.journeys.running import Stack
@@ -98,3 +101,69 @@ async def test_prices_come_from_yahoo_while_alpaca_is_dead(
             return [series["value"][1] for series in failovers] == ["1"]
 
         await stack.until(measured, 20)
+
+
+async def _operator(stack: Stack, *arguments: str) -> None:
+    """Ask as an operator does, on the command line."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "infra.cli", *arguments, "--why", "a drill", "--who", "ann"),
+        *("--data", str(stack.data)),
+    )
+    assert await process.wait() == 0
+
+
+async def _transitions(stack: Stack) -> list[RouterTransition]:
+    records = await stack.records(topics.TRANSITIONS.name, 1)
+    return [msgspec.json.decode(record.value, type=RouterTransition) for record in records]
+
+
+async def _comes_to(stack: Stack, state: str, epoch: int, seconds: float) -> RouterTransition:
+    """Wait for a transition, and return it."""
+
+    async def come() -> bool:
+        return [t.to_state for t in await _transitions(stack)][epoch - 1 :] == [state]
+
+    await stack.until(come, seconds)
+    return (await _transitions(stack))[-1]
+
+
+@pytest.mark.journey
+@pytest.mark.timeout(400)
+async def test_an_operator_and_a_mute_socket_move_the_route(new_stack: NewStack) -> None:
+    """Failover, hold and release by command, over a kill -9 of the router; then silence does it."""
+    async with new_stack() as stack, aiohttp.ClientSession() as http:
+        await _comes_to(stack, "PRIMARY_ACTIVE", 1, 60)
+        await _operator(stack, "failover", "yahoo")
+        failover = await _comes_to(stack, "FALLBACK_ACTIVE", 2, 10)
+        assert (failover.reason, failover.by, failover.detail) == ("manual", "ann", "ann: a drill")
+        async with _routed(stack) as routed:
+            assert await routed("yahoo", 15) < 15
+        # the hold outlives the router, and Alpaca is well all the time
+        await stack.end("route")
+        recovered = time.monotonic()
+
+        async def held_for_longer_than_the_grace_period() -> bool:
+            held = await stack.prometheus("datasource_router_held == 1")
+            return bool(held) and time.monotonic() - recovered > 15
+
+        await stack.until(held_for_longer_than_the_grace_period, 60)
+        assert len(await _transitions(stack)) == 2
+        await _operator(stack, "release")
+        back = await _comes_to(stack, "PRIMARY_ACTIVE", 3, 10)
+        assert back.reason == "recovered"
+        assert back.generation > failover.generation
+        # a socket that is up and says nothing, until its session is tired of it, and again
+        port = stack.port("alpaca-simulator", 1)
+        url = f"http://127.0.0.1:{port}/faults/mute-socket"
+        async with http.put(url, json={"seconds": 100}) as answer:
+            assert answer.ok, await answer.text()
+        mute = await _comes_to(stack, "FALLBACK_ACTIVE", 4, 60)
+        assert mute.reason in {"timeout", "disconnected"}
+        async with http.delete(url) as answer:
+            assert answer.ok, await answer.text()
+        await _comes_to(stack, "PRIMARY_ACTIVE", 5, 90)
+        switched = [t.switched_at_ns - t.detected_at_ns for t in await _transitions(stack)]
+        mean_s = sum(switched) / len(switched) / 1e9
+        print(f"from detection to switch: mean {mean_s:.3f} s of {len(switched)}")  # noqa: T201
+        assert mean_s < 1
+        await reconcile.routed_in_order(stack)

@@ -9,10 +9,12 @@ import msgspec
 import pytest
 
 from infra.kafka.batches import Record
-from processors.app.forward import Forward
+from infra.topics import Topic
+from processors.app.forward import WRONG_CLOCK_NS, Forward
 from processors.events import RoutedPrice
-from processors.forward import Route
+from processors.forward import Desk, Route
 from processors.settings import ProcessorSettings
+from tests.processors.test_fence import transition
 from tests.processors.test_forward import trade
 
 
@@ -57,9 +59,28 @@ class FakeEvent:
 @pytest.fixture
 async def forward() -> Any:
     """A forward stage that is not started, with a fake producer."""
-    stage = Forward(ProcessorSettings())
+    stage = ForwardOnItsOwn(ProcessorSettings())
     stage.producer = FakeProducer()  # type: ignore[assignment]
+    for partition in (0, 1):
+        stage._desks[partition] = Desk()
     return stage
+
+
+class ForwardOnItsOwn(Forward):
+    """A forward stage without a broker: its partitions end where a test says."""
+
+    ends_at = 0
+
+    def end_of(self, topic: Topic, partition: int) -> int:
+        """Return the end."""
+        del topic, partition
+        return self.ends_at
+
+
+def _transition(epoch: int, switched_at_ns: int) -> Any:
+    found = transition(epoch, generation=1)
+    found = msgspec.structs.replace(found, switched_at_ns=switched_at_ns)
+    return FakeRecord(0, msgspec.json.encode(found))
 
 
 def _chunk(partition: int, offset: int, at: int) -> FakeEvent:
@@ -75,16 +96,47 @@ async def test_a_switch_does_not_follow_the_ticks_that_came_during_it(forward: A
     """While one partition's prices are on their way, another's newer ticks may overtake none."""
     for partition in (0, 1):
         await forward._forward(_chunk(partition, 0, 5))
-    forward._route = Route(1, "alpaca")
+    for desk in forward._desks.values():
+        desk.learn(Route(1, "alpaca", 6))
     release = forward.producer.held[0] = asyncio.Event()
-    switch = asyncio.ensure_future(forward._switch())
+    switch = asyncio.ensure_future(forward._switch(now=7))
     await asyncio.sleep(0)
     await forward._forward(_chunk(1, 1, 6))
     release.set()
     await switch
     assert _times(forward, 0) == [5]
-    assert _times(forward, 1) == sorted(_times(forward, 1))
-    assert _times(forward, 1)[-1] == 6
+    assert _times(forward, 1) == [5, 6]
+
+
+async def test_a_switch_waits_for_ticks_that_are_not_read(forward: Any) -> None:
+    """Those were received before it; but not for ever, where their clock is wrong."""
+    await forward._forward(_chunk(0, 0, 5))
+    desk = forward._desks[0]
+    desk.learn(Route(1, "alpaca", 6))
+    forward.ends_at = 9
+    await forward._switch(now=7)
+    assert desk.route.epoch == 0
+    await forward._switch(now=6 + WRONG_CLOCK_NS)
+    assert desk.route.epoch == 1
+    assert _times(forward, 0) == [5]
+
+
+async def test_a_switch_that_was_cut_off_is_finished_once(forward: Any) -> None:
+    """A successor sends what the new source has told, where it is newer than what went out."""
+    await forward._forward(_chunk(0, 0, 5))
+    desk = forward._desks[0]
+    desk.learn(Route(1, "alpaca", 6))
+    desk.go_on_from(1)
+    forward._unfinished.add(0)
+    for _ in range(2):
+        await forward._switch(now=7)
+        assert _times(forward, 0) == [5]
+
+
+async def test_a_switch_of_a_clock_that_is_ahead_is_in_force_within_a_second(forward: Any) -> None:
+    """What a router says of the next hour is meant for now."""
+    forward._learn(_transition(1, switched_at_ns=3600 * 10**9), 10**9)
+    assert forward._desks[0].switch_due_at == 10**9
 
 
 async def test_a_chunk_without_a_price_is_done_at_once(forward: Any) -> None:
@@ -97,7 +149,7 @@ async def test_a_chunk_without_a_price_is_done_at_once(forward: Any) -> None:
 
 async def test_a_record_that_is_no_tick_is_counted_and_passed(forward: Any) -> None:
     """Somebody else's record in the topic does not stop the stage."""
-    forward._route = Route(1, "alpaca")
+    forward._desks[0].learn(Route(1, "alpaca", 0))
     good = _chunk(0, 0, 5).value[0]
     await forward._forward(FakeEvent(FakeRecord(0, b"{}"), good))
     assert _times(forward, 0) == [5]

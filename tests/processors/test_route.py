@@ -4,25 +4,24 @@ import itertools
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from infra import market_calendar
 from ingest.events import Authenticated, Connected, Disconnected, Heartbeat, Subscribed
 from processors import route
-from processors.events import RouterTransition, SessionChanged, State
-from processors.route import GRACE_NS, HEARTBEAT_NS, NS, STARTUP_NS, TABLE, Fallback, Primary
+from processors.events import RouterTransition, State
+from processors.evidence import HEARTBEAT_NS, NS
+from processors.route import AHEAD_NS, GRACE_NS, STARTUP_NS, TABLE, Fallback, Primary
 
 T0 = 1_000_000 * NS
 STATES: tuple[State, ...] = ("STARTUP", "PRIMARY_ACTIVE", "FALLBACK_ACTIVE", "BOTH_UNAVAILABLE")
 SIGNALS = tuple(itertools.product(Primary, Fallback))
 
 
-def heartbeat(source: str, at: int, *, up: bool = True) -> Heartbeat:
-    """Return a heartbeat of a source that is up, or not."""
+def heartbeat(source: str, at: int, *, up: bool = True, data: int | None = None) -> Heartbeat:
+    """Return a heartbeat of a source that is up, or not; with data just now, if not told when."""
     return Heartbeat(
         source=source,  # type: ignore[arg-type]  # the parameter of a test
         feed="",
@@ -32,6 +31,7 @@ def heartbeat(source: str, at: int, *, up: bool = True) -> Heartbeat:
         authenticated=up,
         symbols=30,
         messages=0,
+        last_message_at_ns=(at if up else None) if data is None else data,
     )
 
 
@@ -132,7 +132,7 @@ def test_a_longer_one_fails_over_within_a_tick() -> None:
     assert (last.from_state, last.to_state) == ("PRIMARY_ACTIVE", "FALLBACK_ACTIVE")
     assert last.reason == "disconnected"
     assert last.detected_at_ns == gone + route.DISCONNECTED_NS
-    assert 0 < last.switched_at_ns - last.detected_at_ns <= NS // 4
+    assert AHEAD_NS < last.switched_at_ns - last.detected_at_ns <= AHEAD_NS + NS // 4
 
 
 def test_a_dead_process_counts_from_its_last_heartbeat() -> None:
@@ -203,7 +203,7 @@ def test_refused_keys_act_at_once() -> None:
     watch.tell(disconnected(watch.now, "auth"))
     last = watch.transitions[-1]
     assert (last.to_state, last.reason) == ("FALLBACK_ACTIVE", "auth")
-    assert last.switched_at_ns == watch.now
+    assert last.switched_at_ns == watch.now + AHEAD_NS
 
 
 def test_a_way_up_that_is_not_finished_is_not_up() -> None:
@@ -320,7 +320,11 @@ class RouterLaws(RuleBasedStateMachine):
                 assert transition.detected_at_ns - GRACE_NS >= T0
         router = self.watch.router
         last = self.watch.transitions[-1] if self.watch.transitions else None
-        if last and last.switched_at_ns == self.watch.now and last.to_state == "PRIMARY_ACTIVE":
+        if (
+            last
+            and last.switched_at_ns == self.watch.now + AHEAD_NS
+            and last.to_state == "PRIMARY_ACTIVE"
+        ):
             if last.from_state != "STARTUP":
                 assert self.watch.now - router.alpaca.since_ns >= GRACE_NS
             assert self.watch.now - router.alpaca.heard_at_ns <= HEARTBEAT_NS
@@ -328,56 +332,3 @@ class RouterLaws(RuleBasedStateMachine):
 
 TestRouterLaws = RouterLaws.TestCase
 TestRouterLaws.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)
-
-
-#: 2026-11-24 09:30 in New York, and the day's other boundaries.
-OPENING = 1_795_530_600 * NS
-CLOSE, END = OPENING + 6 * 3600 * NS + 1800 * NS, OPENING + 10 * 3600 * NS + 1800 * NS
-
-
-def test_a_session_is_told_as_it_begins_and_once() -> None:
-    """Whoever looks four times a second writes one event a session, at its first look."""
-    told, last = [], None
-    for now in range(OPENING - 60 * NS, END + 60 * NS, 15 * NS):
-        changed = route.session_changed(market_calendar.load(), last, now)
-        if changed:
-            told.append(changed)
-            last = changed
-    assert [(s.state, s.since_ns, s.until_ns) for s in told[1:]] == [
-        ("regular", OPENING, CLOSE),
-        ("post", CLOSE, END),
-        ("closed", END, END + 8 * 3600 * NS),
-    ]
-    assert [s.at_ns for s in told[1:]] == [OPENING, CLOSE, END]
-    assert told[0].state == "pre"
-
-
-def test_a_restart_tells_no_session_again() -> None:
-    """What the log has is not written once more, not even by a clock that was set back."""
-    calendar = market_calendar.load()
-    first = route.session_changed(calendar, None, OPENING)
-    assert first is not None
-    assert route.session_changed(calendar, first, OPENING + NS) is None
-    assert route.session_changed(calendar, first, OPENING - NS) is None
-
-
-def test_an_override_that_shortens_the_day_is_told() -> None:
-    """The session is the same, but ends earlier than the log says."""
-    calendar = market_calendar.load()
-    told = route.session_changed(calendar, None, OPENING)
-    assert told is not None
-    longer = replace_end(told, CLOSE + NS)
-    assert route.session_changed(calendar, longer, OPENING + NS) is not None
-
-
-def replace_end(session: SessionChanged, until_ns: int) -> SessionChanged:
-    """Return a session that ends at another moment."""
-    return msgspec.structs.replace(session, until_ns=until_ns)
-
-
-def test_a_market_that_never_closes_has_one_session() -> None:
-    """It is told once, without an end."""
-    told = route.session_changed(market_calendar.ALWAYS_OPEN, None, T0)
-    assert told is not None
-    assert (told.market, told.state, told.until_ns) == ("always", "regular", None)
-    assert route.session_changed(market_calendar.ALWAYS_OPEN, told, T0 + 10**18) is None

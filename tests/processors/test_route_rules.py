@@ -1,0 +1,248 @@
+"""What else the router goes by: silence in market time, checks, flapping, and operators."""
+
+from dataclasses import replace
+
+import pytest
+
+from infra import market_calendar
+from infra.commands import Command, Failover, Hold, Release, ReloadSymbols
+from ingest.events import Stopped
+from processors import route
+from processors.events import State
+from processors.evidence import NS, SILENT_NS
+from processors.route import AHEAD_NS, CHECK_NS, CHECKS, GRACE_NS
+from tests.processors.test_route import T0, Watch, disconnected, heartbeat
+
+#: 2026-11-24 09:30 in New York; the day before, at the close.
+OPENING = 1_795_530_600 * NS
+CLOSE_BEFORE = OPENING - (17 * 3600 + 1800) * NS
+
+
+class MarketWatch(Watch):
+    """A router that knows the market's hours, fed with heartbeats whose data are from some time."""
+
+    def __init__(self, now: int) -> None:
+        super().__init__("PRIMARY_ACTIVE")
+        self.now = now
+        self.router = route.begin(now, state="PRIMARY_ACTIVE", calendar=market_calendar.load())
+
+    def beat(self, seconds: float, *, data: int | None) -> None:
+        """Let time pass with both sources up; Alpaca's last data are from `data`, or from now."""
+        end = self.now + int(seconds * NS)
+        while self.now < end:
+            self.now += NS
+            self.tell(heartbeat("yahoo", self.now))
+            self.tell(heartbeat("alpaca", self.now, data=data or self.now))
+
+
+def test_a_night_without_data_is_no_silence() -> None:
+    """From the close to the opening nothing is held against a source that says nothing new."""
+    watch = MarketWatch(CLOSE_BEFORE)
+    watch.beat(5, data=CLOSE_BEFORE)
+    watch.now = OPENING - 60 * NS
+    heard = replace(watch.router.alpaca, heard_at_ns=watch.now)  # all night long
+    watch.router = replace(watch.router, alpaca=heard, yahoo=heard)
+    watch.beat(59, data=CLOSE_BEFORE)
+    assert watch.transitions == []
+
+
+def test_half_a_minute_of_silence_at_noon_is_a_failure() -> None:
+    """A socket that is up and mute is left after thirty seconds of open time."""
+    watch = MarketWatch(OPENING + 3600 * NS)
+    watch.beat(5, data=None)
+    last_data = watch.now
+    watch.beat(SILENT_NS // NS, data=last_data)
+    assert watch.transitions == []
+    watch.beat(1, data=last_data)
+    (failover,) = watch.transitions
+    assert (failover.to_state, failover.reason) == ("FALLBACK_ACTIVE", "timeout")
+    assert failover.detected_at_ns == last_data + SILENT_NS
+    assert "mute" in failover.detail
+    # mute for longer is not well again, and data that come are not trusted at once
+    watch.beat(60, data=last_data)
+    watch.beat(9, data=None)
+    assert len(watch.transitions) == 1
+    watch.beat(3, data=None)
+    assert [t.to_state for t in watch.transitions[1:]] == ["PRIMARY_ACTIVE"]
+
+
+def test_silence_begins_to_count_at_the_opening() -> None:
+    """The last data are from yesterday: that is thirty seconds ago, thirty seconds after 09:30."""
+    watch = MarketWatch(OPENING - 5 * NS)
+    watch.beat(35, data=CLOSE_BEFORE)
+    assert watch.transitions == []
+    watch.beat(1, data=CLOSE_BEFORE)
+    assert [t.to_state for t in watch.transitions] == ["FALLBACK_ACTIVE"]
+
+
+def test_a_connection_without_data_is_not_gone_back_to() -> None:
+    """Connected, authenticated, subscribed is not receiving."""
+    watch = Watch("FALLBACK_ACTIVE")
+    watch.run(3, alpaca=False, yahoo=True)
+    for _ in range(20):
+        watch.now += NS
+        watch.tell(heartbeat("yahoo", watch.now))
+        watch.tell(heartbeat("alpaca", watch.now, data=T0))
+    assert watch.router.state == "FALLBACK_ACTIVE"
+
+
+def test_a_start_waits_for_data_and_not_for_a_connection() -> None:
+    """A mute Alpaca is not what the start is waiting for; after thirty seconds it is Yahoo."""
+    watch = Watch()
+    for _ in range(31):
+        watch.now += NS
+        watch.tell(heartbeat("yahoo", watch.now))
+        watch.tell(heartbeat("alpaca", watch.now, data=T0 - NS))
+    assert [t.to_state for t in watch.transitions] == ["FALLBACK_ACTIVE"]
+
+
+def test_a_connection_that_flaps_fails_its_checks() -> None:
+    """Away for four seconds out of five is never ten seconds, and no good."""
+    watch = Watch()
+    watch.run(5, alpaca=True, yahoo=True)
+    watch.now -= watch.now % CHECK_NS
+    before = watch.now
+    while not watch.transitions[1:] and watch.now - before < 60 * NS:
+        watch.run(1, alpaca=True, yahoo=True)
+        watch.run(4, alpaca=False, yahoo=True)
+    failover = watch.transitions[1]
+    assert (failover.to_state, failover.reason) == ("FALLBACK_ACTIVE", "health")
+    assert watch.now - before <= (CHECKS + 1) * CHECK_NS
+
+
+def test_a_stop_is_terminal_at_once() -> None:
+    """The vendor refuses for good: nothing is waited for."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    watch.tell(Stopped(source="alpaca", feed="", session_id="s", at_ns=watch.now, code=402))
+    assert [t.reason for t in watch.transitions] == ["startup", "auth"]
+
+
+def _state(watch: Watch) -> State:
+    return watch.router.state
+
+
+def _fail_over(watch: Watch) -> float:
+    """Have Alpaca go and come back; return how long it then took to be taken back."""
+    watch.tell(disconnected(watch.now))
+    watch.run(12, alpaca=False, yahoo=True)
+    assert _state(watch) == "FALLBACK_ACTIVE"
+    back = watch.now
+    while _state(watch) != "PRIMARY_ACTIVE":
+        assert watch.now - back < 400 * NS
+        watch.run(1, alpaca=True, yahoo=True)
+    return (watch.now - back) / NS
+
+
+def test_who_comes_and_goes_is_waited_for_longer() -> None:
+    """Each further failover within a quarter of an hour doubles the grace period, up to a limit."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    waits = [_fail_over(watch) for _ in range(8)]
+    assert waits[0] <= 12  # restored in less than thirty seconds
+    for wait, expected in zip(waits, (10, 20, 40, 80, 160), strict=False):
+        assert expected <= wait <= expected + 2
+    assert 200 < max(waits) <= 302
+    assert "repeated failovers" in watch.transitions[-1].detail
+    watch.run(1_000, alpaca=True, yahoo=True)
+    assert _fail_over(watch) <= 12
+
+
+def test_a_stale_fallback_is_not_clung_to() -> None:
+    """With Yahoo gone there is nothing to wait with: ten seconds, however often Alpaca failed."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    for _ in range(5):
+        _fail_over(watch)
+    watch.run(12, alpaca=False, yahoo=True)
+    watch.run(12, alpaca=True, yahoo=False)
+    assert watch.router.state == "PRIMARY_ACTIVE"
+
+
+def _give(watch: Watch, command: Command) -> None:
+    watch.router = route.obey(watch.router, command, watch.router.command_offset + 1)
+    watch.decide()
+
+
+def _failover(watch: Watch, to: str) -> Failover:
+    return Failover(at_ns=watch.now, who="ann", why="a test", target="router", to=to)  # type: ignore[arg-type]
+
+
+def _hold(watch: Watch) -> Hold:
+    return Hold(at_ns=watch.now, who="ann", why="a test", target="router")
+
+
+def _release(watch: Watch) -> Release:
+    return Release(at_ns=watch.now, who="ann", why="a test", target="router")
+
+
+def test_an_operator_fails_over_holds_and_releases() -> None:
+    """At once, with who and why; Alpaca's health changes nothing until the release."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    _give(watch, _failover(watch, "yahoo"))
+    failover = watch.transitions[-1]
+    assert (failover.to_state, failover.reason, failover.by) == ("FALLBACK_ACTIVE", "manual", "ann")
+    assert failover.detail == "ann: a test"
+    assert failover.switched_at_ns - failover.detected_at_ns == AHEAD_NS
+    assert failover.command_offset == 0
+    watch.run(600, alpaca=True, yahoo=True)
+    assert watch.router.state == "FALLBACK_ACTIVE"
+    _give(watch, _release(watch))
+    assert [t.to_state for t in watch.transitions[-2:]] == ["FALLBACK_ACTIVE", "PRIMARY_ACTIVE"]
+    assert watch.transitions[-1].detected_at_ns == watch.now
+
+
+def test_an_operator_goes_back_without_the_grace_period() -> None:
+    """Alpaca is up, and somebody knows better than the grace period."""
+    watch = Watch("FALLBACK_ACTIVE")
+    watch.run(3, alpaca=False, yahoo=True)
+    watch.run(2, alpaca=True, yahoo=True)
+    _give(watch, _hold(watch))
+    _give(watch, _failover(watch, "alpaca"))
+    assert (watch.router.state, watch.router.held) == ("PRIMARY_ACTIVE", False)
+
+
+@pytest.mark.parametrize(
+    ("to", "state"), [("yahoo", "PRIMARY_ACTIVE"), ("alpaca", "FALLBACK_ACTIVE")]
+)
+def test_a_source_that_is_down_cannot_be_asked_for(to: str, state: str) -> None:
+    """An operator's word does not make a dead source speak."""
+    watch = Watch(state)  # type: ignore[arg-type]
+    watch.run(5, alpaca=to == "yahoo", yahoo=to == "alpaca")
+    _give(watch, _failover(watch, to))
+    assert watch.router.state == state
+    assert watch.router.asked is None
+
+
+def test_a_hold_does_not_keep_a_stale_source() -> None:
+    """Availability goes before what was asked."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    _give(watch, _failover(watch, "yahoo"))
+    watch.run(30, alpaca=True, yahoo=False)
+    assert watch.router.state == "PRIMARY_ACTIVE"
+    assert watch.router.held
+
+
+def test_a_command_of_another_time_or_for_others_is_not_carried_out() -> None:
+    """What was asked while nobody was there was meant for that moment."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    old = replace_at(_failover(watch, "yahoo"), watch.now - route.STALE_COMMAND_NS - NS)
+    _give(watch, old)
+    _give(watch, ReloadSymbols(at_ns=watch.now, who="ann", why="x", target="all"))
+    assert watch.router.state == "PRIMARY_ACTIVE"
+    # and one that was read before changes nothing
+    router = replace(watch.router, held=False)
+    assert route.obey(router, _hold(watch), router.command_offset) == router
+
+
+def replace_at(command: Failover, at_ns: int) -> Failover:
+    """Return a command that was given at another time."""
+    return Failover(at_ns=at_ns, who=command.who, why=command.why, target="router", to=command.to)
+
+
+def test_the_grace_period_is_as_documented() -> None:
+    """Ten seconds, the README says."""
+    assert GRACE_NS == 10 * NS

@@ -177,15 +177,6 @@ COMPARISONS = Topic(
     writer="forward",
     summary="Both sources' prices at the same moment of the market, and whether they agree.",
 )
-QUARANTINES = Topic(
-    name="symbols.quarantines",
-    key="symbol",
-    partitions=TICK_PARTITIONS,
-    retention_ms=30 * DAY_MS,
-    schema="processors.events:QuarantineEvent",
-    writer="forward",
-    summary="Symbols that are routed from Yahoo alone, whatever the route is, and why.",
-)
 TRANSITIONS = Topic(
     name="router.transitions",
     key="router",
@@ -246,7 +237,6 @@ TOPICS: tuple[Topic, ...] = (
     VALIDATE_SYMBOLS,
     BREAKERS,
     COMPARISONS,
-    QUARANTINES,
     FORWARD_SYMBOLS,
     TRANSITIONS,
     SESSIONS,

@@ -1,4 +1,4 @@
-"""The forward stage: `ticks.valid` to `prices.routed` and `prices.latest`."""
+"""The forward stage: `ticks.valid` to `prices.routed`, `prices.latest`, `prices.discrepancies`."""
 
 import asyncio
 import contextlib
@@ -18,8 +18,9 @@ from processors import forward
 from processors.app.memory import Memory
 from processors.app.stage import Stage
 from processors.chunks import CHUNK_RECORDS
+from processors.compare import Comparer
 from processors.deliver import CHUNKS_UNDER_WAY
-from processors.events import RoutedPrice, RouterTransition, ValidTick
+from processors.events import Comparison, RoutedPrice, RouterTransition, ValidTick
 from processors.fence import Story
 from processors.memory import Recollection
 from processors.settings import ProcessorSettings
@@ -39,7 +40,10 @@ WRONG_CLOCK_NS = 5_000_000_000
 
 
 class Forward(Stage):
-    """`ticks.valid` to `prices.routed` and `prices.latest`, along the route in force."""
+    """`ticks.valid` to `prices.routed` and `prices.latest`, along the route in force.
+
+    The two sources are compared here as well: it takes the same ticks, in the same order.
+    """
 
     def __init__(self, settings: ProcessorSettings) -> None:
         super().__init__("forward", settings)
@@ -47,6 +51,7 @@ class Forward(Stage):
         self._story = Story()
         self._routes: list[forward.Route] = []
         self._desks: dict[int, forward.Desk] = {}
+        self._comparers: dict[int, Comparer] = {}
         #: What was remembered when a partition was taken over, while the log has not passed it.
         self._recalled: dict[int, Recollection] = {}
         #: The partitions whose last switch may have been cut off.
@@ -68,7 +73,7 @@ class Forward(Stage):
         """Take up the partitions that are ours now, and forget those that are not."""
         owned = self.partitions_of(topics.VALID)
         for partition in set(self._desks) - owned:
-            del self._desks[partition]
+            del self._desks[partition], self._comparers[partition]
             self._memory.forget(partition)
         committed = await self.committed(topics.VALID)
         for partition in owned - set(self._desks):
@@ -78,6 +83,7 @@ class Forward(Stage):
     async def _take_over(self, partition: int, committed: int) -> forward.Desk:
         """Return the desk of a partition as the logs tell it, up to what the group has done."""
         servers = self.settings.kafka_bootstrap_servers
+        self._comparers[partition] = Comparer(self.settings.calendar)
         recalled = self._recalled[partition] = await self._memory.recall(partition)
         desk = forward.Desk()
         desk.book.restore({s: _state.decode(raw) for s, raw in recalled.states.items()})
@@ -150,16 +156,22 @@ class Forward(Stage):
 
     async def _forward(self, event: Any) -> None:
         partition = event.value[0].partition
-        prices = self._take(partition, self._desks[partition], event.value)
+        prices, comparisons = self._take(partition, self._desks[partition], event.value)
         self.count("ok", len(event.value))
-        await self._deliver(partition, prices, event)
+        compared: list[Awaitable[Any]] = []
+        if comparisons:
+            records = [_comparison_record(comparison) for comparison in comparisons]
+            compared.append(await self.send(topics.COMPARISONS, partition, records))
+        await self._deliver(partition, prices, event, *compared)
         await self._memory.keep(partition, {topics.VALID.name: self._desks[partition].next_offset})
 
     def _take(
         self, partition: int, desk: forward.Desk, records: Iterable[ConsumerRecord]
-    ) -> list[RoutedPrice]:
+    ) -> tuple[list[RoutedPrice], list[Comparison]]:
         recalled, now = self._recalled.get(partition), now_ns()
+        comparer = self._comparers[partition]
         prices: list[RoutedPrice] = []
+        comparisons: list[Comparison] = []
         symbols = set()
         for record in records:
             desk.next_offset = record.offset + 1
@@ -169,19 +181,26 @@ class Forward(Stage):
             if recalled and recalled.includes(tick.symbol, topics.VALID.name, record.offset):
                 continue
             prices += desk.take(tick, now)
+            if (comparison := comparer.take(tick)) is not None:
+                comparisons.append(comparison)
             symbols.add(tick.symbol)
         if recalled and desk.next_offset >= recalled.horizon(topics.VALID.name):
             del self._recalled[partition]
         self._memory.note(partition, symbols)
-        return prices
+        return prices, comparisons
 
-    async def _deliver(self, partition: int, prices: list[RoutedPrice], event: Any) -> None:
-        if not prices:
-            if event is not None:
-                event.ack()
-            return
-        routed = await self.send(topics.ROUTED, partition, [_price_record(p) for p in prices])
-        await self.deliveries.acknowledge_after(self._latest(partition, prices, routed), event)
+    async def _deliver(
+        self, partition: int, prices: list[RoutedPrice], event: Any, *also: Awaitable[Any]
+    ) -> None:
+        """Send prices; the event is acknowledged when they, and what is sent also, are out."""
+        under_way = list(also)
+        if prices:
+            routed = await self.send(topics.ROUTED, partition, [_price_record(p) for p in prices])
+            under_way.append(self._latest(partition, prices, routed))
+        if under_way:
+            await self.deliveries.acknowledge_after(asyncio.gather(*under_way), event)
+        elif event is not None:
+            event.ack()
 
     async def _latest(
         self, partition: int, prices: list[RoutedPrice], routed: Awaitable[Any]
@@ -192,6 +211,11 @@ class Forward(Stage):
         await (
             await self.send(topics.LATEST, partition, [_price_record(p) for p in newest.values()])
         )
+
+
+def _comparison_record(comparison: Comparison) -> Record:
+    at_ms = comparison.compared_at_ns // 1_000_000
+    return Record(comparison.symbol.encode(), _encode(comparison), at_ms)
 
 
 def _price_record(price: RoutedPrice) -> Record:

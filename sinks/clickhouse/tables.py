@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.topics import (
+    BREAKERS,
     COMMANDS,
+    COMPARISONS,
     RAW_ALPACA,
     RAW_YAHOO,
     REJECTED,
@@ -37,7 +39,8 @@ REJECTED_TICKS = Table("rejected_ticks", keeps_raw=True)
 DEAD_LETTERS = Table("dead_letters")
 
 #: `prices.latest` is not here: it is the last rows of `prices.routed` again. Nor is
-#: `sources.symbols`: what was in fact subscribed is in `source_status`.
+#: `sources.symbols`: what was in fact subscribed is in `source_status`. Nor is what a
+#: stage writes for its successors.
 TABLES: Mapping[Topic, Table] = {
     RAW_ALPACA: RAW_TICKS,
     RAW_YAHOO: RAW_TICKS,
@@ -48,5 +51,7 @@ TABLES: Mapping[Topic, Table] = {
     SOURCES_STATUS: Table("source_status"),
     SOURCES_GAPS: Table("source_gaps"),
     SESSIONS: Table("market_sessions"),
+    COMPARISONS: Table("price_comparisons"),
+    BREAKERS: Table("symbol_breakers"),
     COMMANDS: Table("commands"),
 }

@@ -16,7 +16,6 @@ from infra import topics
 from infra.topics import Topic
 from ingest.events import GapEnded, GapEvent, RawTick
 from processors.events import (
-    QuarantineEvent,
     RejectedTick,
     RoutedPrice,
     RouterTransition,
@@ -76,7 +75,6 @@ class Books:
         self.trades: dict[Place, tuple[Trade, int]] = {}
         self.transitions: list[RouterTransition] = []
         self.routed: list[RoutedPrice] = []
-        self.quarantined: set[str] = set()
         self.gaps: list[GapEvent] = []
         self._consumer: AIOKafkaConsumer | None = None
         self._readers: dict[str, Reader] = {}
@@ -97,7 +95,6 @@ class Books:
                 topics.VALID,
                 topics.REJECTED,
                 topics.TRANSITIONS,
-                topics.QUARANTINES,
                 topics.ROUTED,
                 topics.SOURCES_GAPS,
             )
@@ -123,12 +120,13 @@ class Books:
             await self._read_verdicts()
             return not self.raw.keys() - self.verdicts.keys()
 
-        await self._stack.until(judged, seconds)
+        try:
+            await self._stack.until(judged, seconds)
+        except AssertionError:
+            self.every_tick_has_one_verdict()  # says which has none
+            raise
         for record in await self._fresh(topics.TRANSITIONS):
             self.transitions.append(msgspec.json.decode(record.value, type=RouterTransition))
-        for record in await self._fresh(topics.QUARANTINES):
-            quarantine = msgspec.json.decode(record.value, type=QuarantineEvent)
-            self.quarantined.add(quarantine.symbol)
         for record in await self._fresh(topics.SOURCES_GAPS):
             self.gaps.append(msgspec.json.decode(record.value, type=GapEvent))
 
@@ -188,8 +186,7 @@ class Books:
         for price in self.routed:
             transition = story[price.epoch]
             source = _SOURCE.get(transition.to_state)
-            own = price.fence > 0 and price.symbol in self.quarantined
-            assert price.source == source or own, f"{transition.to_state}: {price}"
+            assert price.source == source, f"{transition.to_state}: {price}"
             after = story.get(price.epoch + 1)
             late = after and price.received_at_ns >= after.switched_at_ns + SWITCH_SLACK_NS
             assert not late, (
@@ -199,17 +196,17 @@ class Books:
     def every_newer_trade_was_routed_once(self) -> None:
         """Lost 0 behind the verdict: what was received well within an epoch of Alpaca's is out."""
         story = self.history()
-        routed: defaultdict[tuple[Place, int, int], set[bytes]] = defaultdict(set)
+        routed: defaultdict[tuple[Place, int], set[bytes]] = defaultdict(set)
         for price in self.routed:
             same = msgspec.structs.replace(price, routed_at_ns=0)
-            routed[_place(price), price.epoch, price.fence].add(msgspec.json.encode(same))
+            routed[_place(price), price.epoch].add(msgspec.json.encode(same))
         twice = [key for key, values in routed.items() if len(values) > 1]
         assert not twice, f"{len(twice)} prices told in two ways: {twice[:2]}"
-        out = {place for place, _, _ in routed}
+        out = {place for place, _ in routed}
         newest: dict[str, int] = {}
         lost = []
         for place, (trade, _) in sorted(self.trades.items(), key=lambda item: item[1][1]):
-            if trade.gap_id or trade.out_of_order or trade.symbol in self.quarantined:
+            if trade.gap_id or trade.out_of_order:
                 continue
             news = trade.market_time_ns >= newest.get(trade.symbol, 0)
             newest[trade.symbol] = max(newest.get(trade.symbol, 0), trade.market_time_ns)

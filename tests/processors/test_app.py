@@ -9,13 +9,15 @@ import msgspec
 import pytest
 
 from infra.kafka.batches import Record
+from infra.market_calendar import ALWAYS_OPEN
 from infra.topics import Topic
 from processors.app.forward import WRONG_CLOCK_NS, Forward
-from processors.events import RoutedPrice
+from processors.compare import Comparer
+from processors.events import Comparison, RoutedPrice
 from processors.forward import Desk, Route
 from processors.settings import ProcessorSettings
 from tests.processors.test_fence import transition
-from tests.processors.test_forward import trade
+from tests.processors.test_forward import last, trade
 
 
 class FakeProducer:
@@ -63,6 +65,7 @@ async def forward() -> Any:
     stage.producer = FakeProducer()  # type: ignore[assignment]
     for partition in (0, 1):
         stage._desks[partition] = Desk()
+        stage._comparers[partition] = Comparer(ALWAYS_OPEN)
     return stage
 
 
@@ -154,3 +157,15 @@ async def test_a_record_that_is_no_tick_is_counted_and_passed(forward: Any) -> N
     await forward._forward(FakeEvent(FakeRecord(0, b"{}"), good))
     assert _times(forward, 0) == [5]
     assert b'result="dead_letter",stage="forward"} 1.0' in forward.meters.exposition()
+
+
+async def test_a_comparison_is_written_before_its_chunk_is_done(forward: Any) -> None:
+    """Where a symbol's price is told by both sources."""
+    ticks = [trade(0, 5 * 10**9), last(0, 5 * 10**9)]
+    event = FakeEvent(*(FakeRecord(0, msgspec.json.encode(tick)) for tick in ticks))
+    await forward._forward(event)
+    await forward.deliveries.settled()
+    (record,) = forward.producer.sent["prices.discrepancies", 0]
+    assert record.key == b"A"
+    assert msgspec.json.decode(record.value, type=Comparison).verdict == "inconsistent"
+    assert event.acknowledged

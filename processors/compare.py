@@ -1,0 +1,140 @@
+"""Do both sources say the same of the same moment? Pure; one partition's ticks in, verdicts out.
+
+Yahoo's price is of a moment that it names, in whole seconds, and that may be twenty minutes ago. So
+it is compared with Alpaca's newest trade of that second or before: what happened then, not what is
+said now. Of every symbol a trade a second is kept, for as long as Yahoo may be behind.
+
+Nothing is compared
+
+* outside of the regular session, or while a symbol is halted: there is no market to agree on;
+* with a trade that is older than a minute: a symbol that trades seldom disagrees with nobody;
+* twice: a price that Yahoo says again, and ticks of a gap or out of order, are no news.
+
+Volumes are never compared: Alpaca's feed has a few percent of the market's.
+"""
+
+from array import array
+from bisect import bisect_right
+
+from infra.market_calendar import Calendar
+from processors.events import Comparison, Last, Status, Trade, ValidTick
+from processors.halts import halted
+
+NS = 1_000_000_000
+
+#: Prices that differ by more than this are inconsistent.
+TOLERANCE_PERCENT = 5.0
+#: Alpaca's trade may be so much older than Yahoo's moment.
+STALE_NS = 60 * NS
+#: Yahoo's moment may be so long ago.
+KEPT_NS = 20 * 60 * NS
+#: How many seconds' trades are dropped at a time: so that forgetting costs next to nothing.
+SLACK = 256
+
+
+class History:
+    """One symbol's trades of the last twenty minutes, the newest of each second."""
+
+    __slots__ = ("_offsets", "_prices", "_times")
+
+    def __init__(self) -> None:
+        self._times = array("q")
+        self._prices = array("d")
+        self._offsets = array("q")
+
+    def __len__(self) -> int:
+        """Return how many trades are kept."""
+        return len(self._times)
+
+    def add(self, at_ns: int, price: float, offset: int) -> None:
+        """Take a trade; one that happened before the newest is passed over."""
+        times = self._times
+        if times and at_ns < times[-1]:
+            return
+        if times and at_ns // NS == times[-1] // NS:
+            times[-1], self._prices[-1], self._offsets[-1] = at_ns, price, offset
+            return
+        times.append(at_ns)
+        self._prices.append(price)
+        self._offsets.append(offset)
+        if len(times) > SLACK and times[SLACK] < at_ns - KEPT_NS:
+            del times[:SLACK], self._prices[:SLACK], self._offsets[:SLACK]
+
+    def at(self, moment_ns: int) -> tuple[int, float, int] | None:
+        """Return time, price and offset of the newest trade at or before a moment."""
+        index = bisect_right(self._times, moment_ns) - 1
+        if index < 0:
+            return None
+        return self._times[index], self._prices[index], self._offsets[index]
+
+
+class Comparer:
+    """Compares one partition's ticks, in the order of the log.
+
+    Args:
+        calendar: the market's hours.
+
+    """
+
+    def __init__(self, calendar: Calendar) -> None:
+        self._calendar = calendar
+        self._trades: dict[str, History] = {}
+        self._compared: dict[str, int] = {}
+        #: By symbol, when it was halted.
+        self._halted: dict[str, int] = {}
+
+    def take(self, tick: ValidTick) -> Comparison | None:
+        """Take a tick, and return the comparison that it makes possible."""
+        match tick:
+            case Trade() if not (tick.gap_id or tick.out_of_order):
+                history = self._trades.get(tick.symbol)
+                if history is None:
+                    history = self._trades[tick.symbol] = History()
+                history.add(tick.market_time_ns, tick.price, tick.raw_offset)
+            case Last():
+                return self._compare(tick)
+            case Status():
+                self._note(tick)
+            case _:
+                pass
+        return None
+
+    def _note(self, status: Status) -> None:
+        is_halted = halted(status.status_code)
+        if is_halted:
+            self._halted.setdefault(status.symbol, status.market_time_ns)
+        elif is_halted is False:
+            self._halted.pop(status.symbol, None)
+
+    def _compare(self, last: Last) -> Comparison | None:
+        symbol, moment_ns = last.symbol, last.market_time_ns
+        if moment_ns <= self._compared.get(symbol, 0) or not self._is_traded(symbol, moment_ns):
+            return None
+        history = self._trades.get(symbol)
+        # a sale of second T may have happened until just before T + 1
+        trade = history.at(moment_ns + NS - 1) if history else None
+        if trade is None or moment_ns - trade[0] > STALE_NS:
+            return None
+        self._compared[symbol] = moment_ns
+        at_ns, price, offset = trade
+        delta = 100 * abs(price - last.price) / last.price
+        return Comparison(
+            symbol=symbol,
+            verdict="inconsistent" if delta > TOLERANCE_PERCENT else "consistent",
+            alpaca_price=price,
+            alpaca_time_ns=at_ns,
+            alpaca_offset=offset,
+            yahoo_price=last.price,
+            yahoo_time_ns=moment_ns,
+            delta_percent=delta,
+            compared_at_ns=last.received_at_ns,
+            raw_topic=last.raw_topic,
+            raw_partition=last.raw_partition,
+            raw_offset=last.raw_offset,
+        )
+
+    def _is_traded(self, symbol: str, moment_ns: int) -> bool:
+        halted_at = self._halted.get(symbol)
+        if halted_at is not None and moment_ns >= halted_at:
+            return False
+        return self._calendar.state(moment_ns) == "regular"

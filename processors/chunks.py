@@ -40,11 +40,25 @@ class ChunkMessage(ConsumerMessage):
     last_offset: int
 
 
+class NoReadOffsets(dict[TP, int | None]):
+    """Where Faust notes up to where it has read: it finds nothing here.
+
+    Stock Faust drops, without a word, what begins before the last message that it delivered. That
+    may be one of before a rebalance, whose delivery was under way while the position was set back:
+    then the chunk that comes again is the one that is dropped, and nobody ever takes it.
+    """
+
+    def __getitem__(self, _: TP) -> int | None:
+        """Return that nothing was read."""
+        return None
+
+
 class ChunkConsumer(driver.Consumer):
     """Faust's consumer, yielding one message a partition and fetch."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._read_offset = NoReadOffsets()
         #: By partition, the chunks handed out and not yet committed past, oldest first.
         self._handed_out: defaultdict[TP, deque[ChunkMessage]] = defaultdict(deque)
 
@@ -64,8 +78,15 @@ class ChunkConsumer(driver.Consumer):
                 return
             if chunk and (active is None or tp in active):
                 message = self._chunk_message(TP(*tp), chunk)
-                self._handed_out[message.tp].append(message)
+                self._hand_out(message)
                 yield message.tp, message
+
+    def _hand_out(self, message: ChunkMessage) -> None:
+        chunks = self._handed_out[message.tp]
+        if chunks and message.offset <= chunks[-1].last_offset:
+            # The position was set back: what was handed out before comes again, and counts then.
+            chunks.clear()
+        chunks.append(message)
 
     def _chunk_message(self, tp: TP, chunk: list[ConsumerRecord]) -> ChunkMessage:
         first, last = chunk[0], chunk[-1]

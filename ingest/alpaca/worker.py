@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -261,14 +262,27 @@ class AlpacaWorker:
             going_on = await self._perform(outputs, socket)
 
     async def _leave(self, socket: ClientConnection) -> None:
-        """Close the socket, and take what the vendor had sent by then."""
+        """Close the socket, and take what the vendor had sent by then; told to end or not."""
+        leaving = asyncio.create_task(self._drain(socket))
+        try:
+            await asyncio.shield(leaving)
+        except asyncio.CancelledError:
+            await leaving
+            raise
+
+    async def _drain(self, socket: ClientConnection) -> None:
         closing = asyncio.create_task(socket.close())
+        # the library waits for the vendor to answer, but without end for it to read what we say
+        loop, patience_s = asyncio.get_running_loop(), 2 * self._timings.close_s
+        cutting = loop.call_later(patience_s, socket.transport.abort)
         try:
             while True:
                 frame = await socket.recv(decode=False)
                 await self._perform(self._session.frame(frame, self._clock()), None)
         except ConnectionClosed:
             await closing
+        finally:
+            cutting.cancel()
 
     async def _perform(self, outputs: Sequence[Output], socket: ClientConnection | None) -> bool:
         """Do what the session says; False when it gave up the connection."""
@@ -310,12 +324,14 @@ class AlpacaWorker:
             self._meters.add("alpaca_messages_received_total", count, type=meter)
 
     async def _send(self, socket: ClientConnection, data: bytes) -> None:
+        """Send a message; a vendor that does not read it until the deadline will not answer it."""
         text = self._encoding == "json"
-        if len(data) <= FRAGMENT_BYTES:
-            await socket.send(data, text=text)
-            return
         starts = range(0, len(data), FRAGMENT_BYTES)
-        await socket.send((data[start : start + FRAGMENT_BYTES] for start in starts), text=text)
+        fragments = (data[start : start + FRAGMENT_BYTES] for start in starts)
+        message = data if len(data) <= FRAGMENT_BYTES else fragments
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._session.deadline):
+                await socket.send(message, text=text)
 
     def _mark(self, gap: GapEvent) -> None:
         report_gap(gap, self._publisher)

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -18,16 +19,29 @@ from websockets.http11 import Request, Response
 
 from infra.market_calendar import ALWAYS_OPEN
 from infra.telemetry import Meters
-from infra.topics import RAW_ALPACA
+from infra.topics import RAW_ALPACA, SOURCES_GAPS
 from ingest.alpaca.session import Closure, Patience, Plan, Session
 from ingest.alpaca.wire import Encoding
 from ingest.alpaca.worker import FRAGMENT_BYTES, AlpacaWorker, Timings, closure, refusal
 from ingest.clock import read_clock
-from ingest.events import Connected, Disconnected, Heartbeat, Subscribed
+from ingest.events import (
+    Connected,
+    Disconnected,
+    GapEnded,
+    GapEvent,
+    GapOpened,
+    Heartbeat,
+    Resumed,
+    Stalled,
+    Stopped,
+    Subscribed,
+)
 from ingest.keys import Keys
 from tests.ingest.fakes import InMemoryProducer, eventually, publishing
 
 QUICK = Timings(open_s=2, ping_s=0.05, pong_s=0.1, close_s=0.1, heartbeat_s=0.01)
+#: For tests that are not about pings: no slowness of this machine passes for the vendor's.
+CALM = Timings(open_s=10, ping_s=30, pong_s=30, close_s=5, heartbeat_s=0.01)
 SOON = Patience(answer_s=0.3, healthy_s=60, first_retry_s=0.01, retry_cap_s=0.05)
 TRADE = '{"T":"t","S":"AAPL", "p":1.10}'
 
@@ -44,6 +58,8 @@ class Vendor:
         #: Set when the test is over.
         self.over = asyncio.Event()
         self.refuses_with: HTTPStatus | None = None
+        #: What a refusal's answer says besides.
+        self.retry_after = ""
         self._script = script
         self._encoding = encoding
         self._open = 0
@@ -63,7 +79,10 @@ class Vendor:
         """Note the handshake, and refuse it where the test wants that."""
         self.requests.append(request)
         if self.refuses_with:
-            return connection.respond(self.refuses_with, "no")
+            answer = connection.respond(self.refuses_with, "no")
+            if self.retry_after:
+                answer.headers["Retry-After"] = self.retry_after
+            return answer
         return None
 
     async def say(self, connection: ServerConnection, *messages: Any) -> None:
@@ -84,21 +103,33 @@ class Vendor:
         assert (await self.hear(connection))["action"] == "auth"
         await self.say(connection, {"T": "success", "msg": "authenticated"})
         subscription = await self.hear(connection)
-        await self.say(connection, {"T": "subscription", "trades": subscription["trades"]})
+        await self.confirm(connection, subscription["trades"])
         return subscription
+
+    async def confirm(self, connection: ServerConnection, symbols: list[str]) -> None:
+        """Say what is sent from now on."""
+        await self.say(connection, {"T": "subscription", "trades": symbols})
 
 
 class Run:
     """A worker at work, and what it has published."""
 
-    def __init__(self, worker: AlpacaWorker, log: InMemoryProducer, meters: Meters) -> None:
+    def __init__(
+        self, worker: AlpacaWorker, session: Session, log: InMemoryProducer, meters: Meters
+    ) -> None:
         self.worker = worker
+        self.session = session
         self.log = log
         self._meters = meters
 
     def told(self, kind: type[Any]) -> list[Any]:
         """Return the statuses of one kind, in order."""
         return [status for status in self.log.statuses() if isinstance(status, kind)]
+
+    def gaps(self) -> list[GapEvent]:
+        """Return the gap ledger, in order."""
+        records = self.log.records(SOURCES_GAPS)
+        return [msgspec.json.decode(record.value, type=GapEvent) for record in records]
 
     def metric(self, series: str) -> float:
         """Return a series's value, as it would be scraped."""
@@ -119,37 +150,44 @@ async def working(
     patience: Patience = SOON,
     timings: Timings = QUICK,
     refuses_with: HTTPStatus | None = None,
+    retry_after: str = "",
+    compression: str | None = "deflate",
+    enabled: bool = True,
 ) -> AsyncIterator[tuple[Run, Vendor]]:
     """A worker that streams from a vendor until the context is left."""
     vendor, stop = Vendor(script, encoding), asyncio.Event()
-    vendor.refuses_with = refuses_with
+    vendor.refuses_with, vendor.retry_after = refuses_with, retry_after
     meters = Meters("alpaca")
     async with (
         publishing() as (publisher, log),
-        serve(vendor.serve, "127.0.0.1", 0, process_request=vendor.admit) as server,
+        serve(
+            vendor.serve, "127.0.0.1", 0, process_request=vendor.admit, compression=compression
+        ) as server,
     ):
         port = next(iter(server.sockets)).getsockname()[1]
         vendor.url = f"ws://127.0.0.1:{port}/v2/iex"
+        session = Session(
+            Plan(feed="iex", encoding=encoding),
+            symbols=symbols,
+            keys=Keys(key_id="PKEY", secret="hush-hush"),
+            run_id="run",
+            now=read_clock(),
+            jitter=lambda: 0.0,
+            market=ALWAYS_OPEN,
+            patience=patience,
+        )
         worker = AlpacaWorker(
             url=vendor.url,
             encoding=encoding,
-            session=Session(
-                Plan(feed="iex", encoding=encoding),
-                symbols=symbols,
-                keys=Keys(key_id="PKEY", secret="hush-hush"),
-                run_id="run",
-                now=read_clock(),
-                jitter=lambda: 0.0,
-                market=ALWAYS_OPEN,
-                patience=patience,
-            ),
+            session=session,
             publisher=publisher,
             meters=meters,
             timings=timings,
+            enabled=enabled,
         )
         running = asyncio.create_task(worker.run(stop))
         try:
-            yield Run(worker, log, meters), vendor
+            yield Run(worker, session, log, meters), vendor
         finally:
             stop.set()
             await running
@@ -256,7 +294,7 @@ async def test_refused_keys_are_not_hammered() -> None:
         assert run.metric('alpaca_errors_total{type="authentication"}') == 5
 
 
-async def test_mute_socket_is_noticed() -> None:
+async def test_keepalive_without_an_answer_is_noticed() -> None:
     """A socket on which nothing comes, not even an answer to our ping, is given up as dead."""
 
     async def script(vendor: Vendor, connection: ServerConnection) -> None:
@@ -270,6 +308,301 @@ async def test_mute_socket_is_noticed() -> None:
         assert (lost.reason, lost.detail) == ("timeout", "no answer to our ping")
         await eventually(lambda: len(run.told(Connected)) > 1)
         assert run.metric('alpaca_reconnection_total{reason="timeout"}') >= 1
+
+
+async def test_connected_but_mute_for_hours_is_given_up_and_told_apart() -> None:
+    """A socket that answers pings and sends no data is stalled, not lost; its gap is recorded."""
+    connections = itertools.count(1)
+
+    async def script(vendor: Vendor, connection: ServerConnection) -> None:
+        await vendor.greet(connection)
+        if next(connections) > 1:
+            await connection.send(f"[{TRADE}]")
+        await connection.wait_closed()
+
+    patience = replace(SOON, answer_s=10.0, mute_s=0.2, mute_cap_s=60.0)
+    async with working(script, patience=patience, timings=CALM) as (run, vendor):
+        (stalled,) = await eventually(lambda: run.told(Stalled))
+        (resumed,) = await eventually(lambda: run.told(Resumed))
+        assert stalled.symbols == resumed.symbols == []
+        assert [lost.reason for lost in run.told(Disconnected)] == ["stalled"]
+        opened, ended = run.gaps()
+        assert isinstance(opened, GapOpened)
+        assert isinstance(ended, GapEnded)
+        assert (opened.cause, opened.gap_id, opened.symbols) == (
+            "stalled",
+            ended.gap_id,
+            ["AAPL", "MSFT"],
+        )
+        assert vendor.most_at_once == 1
+        assert run.metric('alpaca_reconnection_total{reason="stalled"}') == 1
+        assert run.metric('alpaca_gaps_total{cause="stalled"}') == 1
+
+
+async def _tear_frame(connection: ServerConnection) -> None:
+    """Announce 100 bytes, send 3, and go."""
+    connection.transport.write(b"\x81\x64abc")
+    connection.transport.close()
+
+
+async def _break_framing(connection: ServerConnection) -> None:
+    """Send a frame of a kind that there is not."""
+    connection.transport.write(b"\x83\x00")
+
+
+async def _cut(connection: ServerConnection) -> None:
+    connection.transport.abort()
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason", "code"),
+    [(_tear_frame, "error", None), (_break_framing, "error", 1002), (_cut, "error", None)],
+)
+async def test_broken_socket_is_followed_by_another(
+    harm: Callable[[ServerConnection], Awaitable[None]], reason: str, code: int | None
+) -> None:
+    """A torn frame, broken framing, a cut line: what came before is kept, and another opens."""
+
+    async def script(vendor: Vendor, connection: ServerConnection) -> None:
+        await vendor.greet(connection)
+        await connection.send(f"[{TRADE}]")
+        if len(vendor.requests) == 1:
+            await harm(connection)
+        await connection.wait_closed()
+
+    async with working(script, timings=CALM) as (run, _):
+        ticks = await eventually(lambda: (t := run.log.ticks(RAW_ALPACA))[1:] and t)
+        assert [tick.session_id for tick in ticks] == ["run-1", "run-2"]
+        (lost,) = run.told(Disconnected)
+        assert (lost.reason, lost.code) == (reason, code)
+        assert [type(event).__name__ for event in run.gaps()] == ["GapOpened", "GapEnded"]
+
+
+async def test_torn_message_is_kept_and_the_stream_goes_on() -> None:
+    """Text that breaks off in the middle of a frame is published as it is, and nothing is lost."""
+    torn = '[{"T":"t","S":"AA'
+
+    async def script(vendor: Vendor, connection: ServerConnection) -> None:
+        await vendor.greet(connection)
+        await connection.send(torn)
+        await connection.send(f"[{TRADE}]")
+        await connection.wait_closed()
+
+    async with working(script, timings=CALM) as (run, _):
+        bad, good = await eventually(lambda: (t := run.log.ticks(RAW_ALPACA))[1:] and t)
+        assert msgspec.json.decode(bad.raw, type=bytes).decode() == torn
+        assert (bad.encoding, good.symbol) == ("bytes", "AAPL")
+        assert run.told(Disconnected) == []
+        assert run.metric('alpaca_errors_total{type="parse"}') == 1
+
+
+@pytest.mark.parametrize("floods", [False, True])
+async def test_vendor_that_never_answers_our_close_is_cut_off(*, floods: bool) -> None:
+    """Asked to reconnect, we wait for the vendor's part for so long only, and take what comes."""
+
+    async def script(vendor: Vendor, connection: ServerConnection) -> None:
+        await vendor.greet(connection)
+        if len(vendor.requests) > 1:
+            await connection.wait_closed()
+            return
+        connection.transport.pause_reading()
+        await connection.send(f"[{TRADE}]")
+        if floods:
+            await _flood(connection)
+        await vendor.over.wait()
+        connection.transport.resume_reading()
+
+    async with working(script, timings=replace(CALM, close_s=0.3)) as (run, vendor):
+        await eventually(lambda: run.log.ticks(RAW_ALPACA))
+        run.worker.reconnect("ann: to see")
+        await eventually(lambda: len(run.told(Subscribed)) == 2)
+        assert [(lost.reason, lost.detail) for lost in run.told(Disconnected)] == [
+            ("asked", "ann: to see")
+        ]
+        ticks = [tick for tick in run.log.ticks(RAW_ALPACA) if tick.session_id == "run-1"]
+        assert [tick.session_seq for tick in ticks] == list(range(1, len(ticks) + 1))
+        (opened, _) = await eventually(lambda: (gaps := run.gaps())[1:] and gaps)
+        assert opened.cause == "asked"
+        assert opened.since_ns == max(tick.received_at_ns for tick in ticks)
+        assert run.metric('alpaca_errors_total{type="connection"}') == 0
+        vendor.over.set()
+
+
+async def test_vendor_that_does_not_read_is_given_up() -> None:
+    """A subscription that nobody takes off the socket times out like one that nobody answers."""
+    symbols = tuple(f"S{number:0>60}" for number in range(60_000))  # more than the sockets hold
+
+    async def script(vendor: Vendor, connection: ServerConnection) -> None:
+        await vendor.say(connection, {"T": "success", "msg": "connected"})
+        await vendor.hear(connection)
+        connection.transport.pause_reading()
+        await vendor.say(connection, {"T": "success", "msg": "authenticated"})
+        await vendor.over.wait()
+        connection.transport.abort()
+
+    timings = replace(CALM, close_s=0.2)
+    async with working(
+        script, symbols=symbols, timings=timings, patience=replace(SOON, answer_s=2.0)
+    ) as (run, _):
+        lost = (await eventually(lambda: run.told(Disconnected)))[0]
+        assert (lost.reason, "subscription" in lost.detail) == ("timeout", True)
+        await eventually(lambda: len(run.told(Connected)) > 1)
+
+
+async def test_end_while_leaving_takes_what_was_sent_before() -> None:
+    """Told to end in the middle of a farewell, the worker still hears it out."""
+    sent: list[int] = []
+
+    async def script(vendor: Vendor, connection: ServerConnection) -> None:
+        await vendor.greet(connection)
+        await _flood(connection, sent)
+
+    async with working(script, timings=CALM) as (run, _):
+        await eventually(lambda: len(run.log.records(RAW_ALPACA)) > 100)
+        run.worker.reconnect("ann: to see")
+        await eventually(lambda: run.told(Disconnected))
+    assert [tick.session_seq for tick in run.log.ticks(RAW_ALPACA)][: len(sent)] == sent
+    assert run.told(Disconnected)[0].reason == "asked"
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "least_s"), [("", 60.0), ("300", 300.0), ("soon", 60.0), ("9" * 400, 3600.0)]
+)
+async def test_handshake_429_is_honoured(retry_after: str, least_s: float) -> None:
+    """The vendor is left alone for a minute, or for as long as it says, within reason."""
+    async with working(
+        _stream, refuses_with=HTTPStatus.TOO_MANY_REQUESTS, retry_after=retry_after
+    ) as (run, vendor):
+        lost = (await eventually(lambda: run.told(Disconnected)))[0]
+        assert (lost.reason, lost.code) == ("error", 429)
+        deadline = await eventually(lambda: run.session.deadline)
+        assert deadline is not None
+        assert least_s - 10 < deadline - read_clock().monotonic_s <= least_s
+        assert len(vendor.requests) == 1
+        # an operator who knows better need not wait
+        vendor.refuses_with = None
+        run.worker.reconnect("ann: it was us, and it is over")
+        await eventually(lambda: run.log.ticks(RAW_ALPACA))
+
+
+async def test_stop_ends_with_new_keys() -> None:
+    """A worker that has stopped wakes up when it gets other keys, and uses them at once."""
+
+    async def script(vendor: Vendor, connection: ServerConnection) -> None:
+        await vendor.say(connection, {"T": "success", "msg": "connected"})
+        key = (await vendor.hear(connection))["key"]
+        if key != "PNEW":
+            await vendor.say(connection, {"T": "error", "code": 402, "msg": "auth failed"})
+            await connection.wait_closed()
+            return
+        await vendor.say(connection, {"T": "success", "msg": "authenticated"})
+        await vendor.confirm(connection, (await vendor.hear(connection))["trades"])
+        await connection.wait_closed()
+
+    async with working(script, timings=CALM) as (run, vendor):
+        (stopped,) = await eventually(lambda: run.told(Stopped))
+        assert stopped.code == 402
+        assert len(vendor.requests) == 5
+        run.worker.rekey(Keys(key_id="PNEW", secret="hush-too"))
+        await eventually(lambda: run.told(Subscribed))
+        assert len(vendor.requests) == 6
+        assert run.metric("alpaca_consecutive_auth_failures") == 0
+
+
+async def test_keys_are_rotated_one_connection_after_the_other() -> None:
+    """All that was sent on the old connection is taken before the new one opens."""
+    sent: dict[str, list[int]] = {}
+
+    async def script(vendor: Vendor, connection: ServerConnection) -> None:
+        await vendor.say(connection, {"T": "success", "msg": "connected"})
+        key = (await vendor.hear(connection))["key"]
+        await vendor.say(connection, {"T": "success", "msg": "authenticated"})
+        await vendor.confirm(connection, (await vendor.hear(connection))["trades"])
+        await _flood(connection, sent.setdefault(key, []))
+
+    async with working(script, timings=CALM) as (run, vendor):
+        await eventually(lambda: len(run.log.records(RAW_ALPACA)) > 50)
+        run.worker.rekey(Keys(key_id="PNEW", secret="hush-too"))
+        await eventually(lambda: "PNEW" in sent)
+        first = [t.session_seq for t in run.log.ticks(RAW_ALPACA) if t.session_id == "run-1"]
+        assert first == list(range(1, len(first) + 1))
+        assert len(first) >= len(sent["PKEY"])
+        assert vendor.most_at_once == 1
+        opened, ended = await eventually(lambda: (gaps := run.gaps())[1:] and gaps)
+        assert (opened.cause, opened.gap_id) == ("asked", ended.gap_id)
+        assert run.metric('alpaca_gaps_total{cause="asked"}') == 1
+
+
+async def test_another_list_is_followed_on_the_same_connection() -> None:
+    """The worker wakes up in the middle of its wait for data, and asks for the difference alone."""
+    asked: list[Any] = []
+
+    async def script(vendor: Vendor, connection: ServerConnection) -> None:
+        await vendor.greet(connection)
+        held = ["AAPL", "MSFT"]
+        while True:
+            request = await vendor.hear(connection)
+            asked.append((request["action"], request["trades"]))
+            if request["action"] == "subscribe":
+                held += request["trades"]
+            else:
+                held = [symbol for symbol in held if symbol not in request["trades"]]
+            await vendor.confirm(connection, held)
+
+    async with working(script, timings=CALM) as (run, vendor):
+        await eventually(lambda: run.told(Subscribed))
+        run.worker.follow(("AAPL", "TSLA"))
+        await eventually(lambda: len(run.told(Subscribed)) == 3)
+        assert asked == [("unsubscribe", ["MSFT"]), ("subscribe", ["TSLA"])]
+        assert run.told(Subscribed)[-1].symbols == ["AAPL", "TSLA"]
+        assert len(vendor.requests) == 1
+        for action in ("added", "removed"):
+            assert run.metric(f'alpaca_subscription_changes_total{{action="{action}"}}') == 1
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+async def test_compression_is_taken_where_it_is_offered(
+    compression: str | None, encoding: Encoding
+) -> None:
+    """A long subscription and a full frame pass both ways, compressed or not, byte for byte."""
+    symbols = tuple(f"S{number}" for number in range(2000))
+    trades = [{"T": "t", "S": symbol, "p": 1.5} for symbol in symbols]
+    taken: list[Any] = []
+
+    async def script(vendor: Vendor, connection: ServerConnection) -> None:
+        agreed = [type(each).__name__ for each in connection.protocol.extensions]
+        subscription = await vendor.greet(connection)
+        taken.append((agreed, subscription["trades"]))
+        await vendor.say(connection, *trades)
+        await connection.wait_closed()
+
+    async with working(
+        script, encoding=encoding, symbols=symbols, timings=CALM, compression=compression
+    ) as (run, _):
+        ticks = await eventually(lambda: run.log.ticks(RAW_ALPACA))
+    assert taken == [(["PerMessageDeflate"] if compression else [], list(symbols))]
+    sent = [
+        msgspec.json.encode(t) if encoding == "json" else msgspec.msgpack.encode(t) for t in trades
+    ]
+    kept = [
+        bytes(t.raw) if encoding == "json" else msgspec.json.decode(t.raw, type=bytes)
+        for t in ticks
+    ]
+    assert [msgspec.json.decode(k) if encoding == "json" else k for k in kept] == [
+        msgspec.json.decode(s) if encoding == "json" else s for s in sent
+    ]
+
+
+async def test_switched_off_it_never_connects() -> None:
+    """Where only Yahoo is wanted no socket is opened, and the heartbeat says so."""
+    async with working(_stream, enabled=False) as (run, vendor):
+        beats = await eventually(lambda: (b := run.told(Heartbeat))[20:] and b)
+        assert {beat.state for beat in beats} == {"disconnected"}
+        run.worker.reconnect("ann: to see")
+        await eventually(lambda: len(run.told(Heartbeat)) > len(beats) + 20)
+        assert vendor.requests == []
+        assert run.metric("alpaca_streaming_enabled") == 0
 
 
 async def test_flood_before_authentication_ends_at_the_window() -> None:
@@ -306,8 +639,7 @@ async def test_end_takes_what_was_sent_before() -> None:
         await vendor.greet(connection)
         await _flood(connection, sent)
 
-    calm = Timings(open_s=2, ping_s=10, pong_s=10, close_s=5, heartbeat_s=0.01)
-    async with working(script, timings=calm) as (run, _):
+    async with working(script, timings=CALM) as (run, _):
         await eventually(lambda: len(run.log.records(RAW_ALPACA)) > 100)
     assert [tick.session_seq for tick in run.log.ticks(RAW_ALPACA)] == sent
     assert [lost.reason for lost in run.told(Disconnected)] == ["shutdown"]

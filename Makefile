@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test chaos check setup tools requirements format generate clean
+.PHONY: run test chaos faults check setup tools requirements format generate clean
 
 run: tools
 	@$(BIN)/twinfeed up
@@ -16,6 +16,10 @@ test: tools check
 # half an hour of faults at random on the whole pipeline, and then the books are balanced
 chaos: tools
 	CHAOS_SECONDS=1800 $(BIN)/pytest -q tests/journeys/test_chaos.py
+
+# sixty runs of faults by seed on one stack; after each one the books are balanced
+faults: tools
+	FAULT_RUNS=60 $(BIN)/pytest -q -s tests/journeys/test_fault_runs.py
 
 check: setup
 	$(BIN)/ruff check .

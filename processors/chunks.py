@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import faust
 from aiokafka import ConsumerRecord
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, ack_lock
@@ -59,6 +60,8 @@ class ChunkConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._read_offset = NoReadOffsets()
+        #: Whether something was fetched that was not handed out.
+        self._dropped = False
         #: By partition, the chunks handed out and not yet committed past, oldest first.
         self._handed_out: defaultdict[TP, deque[ChunkMessage]] = defaultdict(deque)
 
@@ -66,13 +69,21 @@ class ChunkConsumer(driver.Consumer):
         self,
         timeout: float,  # noqa: ASYNC109  # the signature is Faust's
     ) -> AsyncIterator[tuple[TP, ChunkMessage]]:
-        """Fetch, and yield a chunk for each partition that something came for."""
-        records, active = await self._wait_next_records(timeout)
+        """Fetch, and yield a chunk for each partition that something came for.
+
+        What a fetch brought across a rebalance may be of before or behind the position that Faust
+        went back to, so it is dropped. Then the position is behind what was dropped, and has to be
+        set back once more; otherwise nobody ever takes it.
+        """
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+        if self._dropped and self.flow_active and not await self._go_back():
+            return
         generation = self.app.consumer_generation_id
+        records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop:
             return
-        # Where a rebalance stops the flow, what was fetched is dropped: when the flow resumes,
-        # Faust seeks every partition to what is committed.
+        self._dropped = self._dropped or bool(records)
         for tp, chunk in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
@@ -80,6 +91,16 @@ class ChunkConsumer(driver.Consumer):
                 message = self._chunk_message(TP(*tp), chunk)
                 self._hand_out(message)
                 yield message.tp, message
+        self._dropped = False
+
+    async def _go_back(self) -> bool:
+        """Set the position back to what is committed; say whether that could be done."""
+        self._dropped = False
+        try:
+            await self.perform_seek()
+        except IllegalStateError:  # a rebalance took a partition away: it goes back itself
+            self._dropped = True
+        return not self._dropped
 
     def _hand_out(self, message: ChunkMessage) -> None:
         chunks = self._handed_out[message.tp]

@@ -8,7 +8,7 @@ Nothing is compared
 
 * outside of the regular session, or while a symbol is halted: there is no market to agree on;
 * with a trade that is older than a minute: a symbol that trades seldom disagrees with nobody;
-* twice: a price that Yahoo says again, and ticks of a gap or out of order, are no news.
+* twice: a price that Yahoo says again, and ticks that fill a gap, are no news.
 
 Volumes are never compared: Alpaca's feed has a few percent of the market's.
 """
@@ -86,7 +86,7 @@ class Comparer:
     def take(self, tick: ValidTick) -> Comparison | None:
         """Take a tick, and return the comparison that it makes possible."""
         match tick:
-            case Trade() if not (tick.gap_id or tick.out_of_order):
+            case Trade() if not tick.gap_id:
                 history = self._trades.get(tick.symbol)
                 if history is None:
                     history = self._trades[tick.symbol] = History()

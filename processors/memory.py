@@ -21,7 +21,7 @@ import msgspec
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
-    """A stage's memory of one symbol (`validate.symbols`, `forward.symbols`).
+    """A stage's memory of one symbol (`forward.symbols`).
 
     Attributes:
         symbol: whose; empty for the floor of the partition.

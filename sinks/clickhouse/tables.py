@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.topics import (
-    BREAKERS,
     COMMANDS,
     COMPARISONS,
     RAW_ALPACA,
@@ -52,6 +51,5 @@ TABLES: Mapping[Topic, Table] = {
     SOURCES_GAPS: Table("source_gaps"),
     SESSIONS: Table("market_sessions"),
     COMPARISONS: Table("price_comparisons"),
-    BREAKERS: Table("symbol_breakers"),
     COMMANDS: Table("commands"),
 }

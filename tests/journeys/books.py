@@ -130,10 +130,19 @@ class Books:
         for record in await self._fresh(topics.SOURCES_GAPS):
             self.gaps.append(msgspec.json.decode(record.value, type=GapEvent))
 
-    async def read_routed(self) -> None:
-        """Read what was routed."""
-        for record in await self._fresh(topics.ROUTED):
-            self.routed.append(msgspec.json.decode(record.value, type=RoutedPrice))
+    async def read_routed(self, seconds: float) -> None:
+        """Read what was routed, until it is all that it should be."""
+
+        async def routed() -> bool:
+            for record in await self._fresh(topics.ROUTED):
+                self.routed.append(msgspec.json.decode(record.value, type=RoutedPrice))
+            return not self._not_routed()
+
+        try:
+            await self._stack.until(routed, seconds)
+        except AssertionError:
+            self.every_newer_trade_was_routed_once()  # says which was not
+            raise
 
     async def _fresh(self, topic: Topic) -> list[ConsumerRecord]:
         return await self._readers[topic.name].fresh()
@@ -195,24 +204,29 @@ class Books:
 
     def every_newer_trade_was_routed_once(self) -> None:
         """Lost 0 behind the verdict: what was received well within an epoch of Alpaca's is out."""
-        story = self.history()
         routed: defaultdict[tuple[Place, int], set[bytes]] = defaultdict(set)
         for price in self.routed:
             same = msgspec.structs.replace(price, routed_at_ns=0)
             routed[_place(price), price.epoch].add(msgspec.json.encode(same))
         twice = [key for key, values in routed.items() if len(values) > 1]
         assert not twice, f"{len(twice)} prices told in two ways: {twice[:2]}"
-        out = {place for place, _ in routed}
+        lost = self._not_routed()
+        assert not lost, f"{len(lost)} trades were not routed: {lost[:2]}"
+
+    def _not_routed(self) -> list[Trade]:
+        """Return the trades that were news in an epoch of Alpaca's, and are not out."""
+        story = self.history()
+        out = {_place(price) for price in self.routed}
         newest: dict[str, int] = {}
         lost = []
         for place, (trade, _) in sorted(self.trades.items(), key=lambda item: item[1][1]):
-            if trade.gap_id or trade.out_of_order:
+            if trade.gap_id:
                 continue
             news = trade.market_time_ns >= newest.get(trade.symbol, 0)
             newest[trade.symbol] = max(newest.get(trade.symbol, 0), trade.market_time_ns)
             if news and place not in out and _within_primary(story, trade.received_at_ns):
                 lost.append(trade)
-        assert not lost, f"{len(lost)} trades were not routed: {lost[:2]}"
+        return lost
 
     def every_tick_sent_is_accounted_for(self, entries: Iterable[Any], cut_ns: int) -> None:
         """What the simulator's ledger has is in the log, or lies in a gap of its symbol."""

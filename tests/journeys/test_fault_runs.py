@@ -24,7 +24,7 @@ from tests.journeys.books import Books
 from tests.journeys.conftest import NewStack
 from tests.journeys.running import Stack
 
-RUNS = int(os.environ.get("FAULT_RUNS", "12"))
+RUNS = int(os.environ.get("FAULT_RUNS", "10"))
 SEED = int(os.environ.get("FAULT_SEED", "20261125"))
 FIRST = int(os.environ.get("FAULT_FIRST", "0"))
 RATE = 300
@@ -218,7 +218,7 @@ async def test_after_every_fault_the_books_balance(
             await books.read()
             await books.settle(60)
             await _well(stack)
-            await books.read_routed()
+            await books.read_routed(60)
             books.every_tick_has_one_verdict()
             books.every_price_is_of_the_routed_source()
             books.every_newer_trade_was_routed_once()

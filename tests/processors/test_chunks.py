@@ -13,7 +13,7 @@ from typing import Any, Self
 import faust.transport.consumer
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from faust.types import TP
 
 from infra import topics as declared
@@ -78,19 +78,26 @@ def test_what_comes_again_counts_from_where_it_comes() -> None:
     assert consumer._new_offset(AT) == 30
 
 
-async def test_what_comes_again_is_delivered(tmp_path: Path) -> None:
-    """Faust's own loop drops nothing, though a later chunk was on its way across a rebalance."""
+@pytest.fixture
+async def consumer(tmp_path: Path) -> AsyncIterator[Any]:
+    """A consumer that is not connected."""
     app = chunk_app("t", bootstrap_servers="127.0.0.1:1", datadir=str(tmp_path))
 
     async def nothing(_: Any) -> None:
         pass
 
-    consumer: Any = ChunkConsumer(
+    made: Any = ChunkConsumer(
         app.transport,
         callback=nothing,
         on_partitions_revoked=nothing,
         on_partitions_assigned=nothing,
     )
+    yield made
+    made._thread.thread_loop.close()
+
+
+async def test_what_comes_again_is_delivered(consumer: Any) -> None:
+    """Faust's own loop drops nothing, though a later chunk was on its way across a rebalance."""
     delivered: list[int] = []
 
     async def deliver(message: ChunkMessage) -> None:
@@ -107,8 +114,32 @@ async def test_what_comes_again_is_delivered(tmp_path: Path) -> None:
 
     consumer.callback, consumer.getmany = deliver, getmany
     await consumer._drain_messages(consumer)
-    consumer._thread.thread_loop.close()
     assert delivered == [20, 10]
+
+
+async def test_what_a_fetch_brought_across_a_rebalance_comes_again(consumer: Any) -> None:
+    """It is not handed out, whichever side it is of; and the position is set back behind it."""
+    app, other = consumer.app, TP("t", 1)
+    app.consumer_generation_id = 1
+    consumer.resume_flow()
+    seeks: list[int] = []
+
+    async def perform_seek() -> None:
+        seeks.append(app.consumer_generation_id)
+
+    async def fetch(_: float) -> Any:
+        app.consumer_generation_id = min(app.consumer_generation_id + 1, 2)
+        record = ConsumerRecord("t", 1, 5, 0, 0, None, b"", None, 0, 0, ())
+        # what was active before the rebalance, and a partition that came with it
+        return {other: [record]}, {AT} if not seeks else {other}
+
+    consumer.perform_seek, consumer._wait_next_records = perform_seek, fetch
+    assert [tp async for tp, _ in consumer.getmany(1)] == []
+    assert seeks == []
+    assert [tp async for tp, _ in consumer.getmany(1)] == [other]
+    assert seeks == [2]
+    assert [tp async for tp, _ in consumer.getmany(1)] == [other]
+    assert seeks == [2]
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,11 @@ def test_more_than_five_percent_is_inconsistent(price: float, verdict: str) -> N
         (trade(0, T0 + NS, 100), last(0, T0, 100)),
         (trade(0, T0 - STALE_NS - 1, 100), last(0, T0, 100)),
         (trade(0, T0, 100, gap_id="g"), last(0, T0, 100)),
-        (trade(0, T0, 100, out_of_order=True), last(0, T0, 100)),
         (trade(0, T0, 100, symbol="B"), last(0, T0, 100)),
         (trade(0, T0, 100), status("H", T0), last(0, T0, 100)),
         (trade(0, T0, 100), status("2", T0 - NS), status("5", T0), last(0, T0, 100)),
     ],
-    ids=["no trade", "later", "stale", "of a gap", "out of order", "another", "halt", "still"],
+    ids=["no trade", "later", "stale", "of a gap", "another", "halt", "still"],
 )
 def test_what_says_nothing_is_not_compared(ticks: tuple[Any, ...]) -> None:
     """Silence is better than a false alarm."""

@@ -1,7 +1,5 @@
--- What speaks for and against a price: comparisons, circuit breakers; and what was marked.
+-- What both sources said of the same moment; who switched the route, and what was asked.
 
-ALTER TABLE valid_ticks ADD COLUMN IF NOT EXISTS late Bool COMMENT 'received long after it happened' CODEC(ZSTD(1)) AFTER gap_id;
-ALTER TABLE valid_ticks ADD COLUMN IF NOT EXISTS out_of_order Bool COMMENT 'a later one of its kind came before it' CODEC(ZSTD(1)) AFTER late;
 ALTER TABLE router_transitions ADD COLUMN IF NOT EXISTS command_offset Int64 COMMENT 'of the last command taken into account; -1: none' CODEC(Delta, ZSTD(1)) AFTER cause_offset;
 ALTER TABLE router_transitions ADD COLUMN IF NOT EXISTS generation Int64 COMMENT 'of the router that decided' CODEC(Delta, ZSTD(1)) AFTER command_offset;
 ALTER TABLE commands ADD COLUMN IF NOT EXISTS to LowCardinality(String) COMMENT 'failover: the source asked for' CODEC(ZSTD(1)) AFTER target;
@@ -33,30 +31,4 @@ CREATE TABLE IF NOT EXISTS price_comparisons
 ENGINE = ReplacingMergeTree
 ORDER BY (symbol, yahoo_time, raw_topic, raw_partition, raw_offset)
 PARTITION BY toYYYYMM(yahoo_time)
-SETTINGS non_replicated_deduplication_window = 0, fsync_after_insert = 1, fsync_part_directory = 1, old_parts_lifetime = 480;
-
--- A circuit breaker's life. Identity: the raw tick that decided it, and what it did.
-CREATE TABLE IF NOT EXISTS symbol_breakers
-(
-    symbol        LowCardinality(String) CODEC(ZSTD(1)),
-    at_ns         Int64 EPHEMERAL,
-    at            DateTime64(9, 'UTC') DEFAULT fromUnixTimestamp64Nano(at_ns, 'UTC') COMMENT 'when the tick that decided it was received' CODEC(Delta, ZSTD(1)),
-    event         LowCardinality(String) COMMENT 'breaker_opened, breaker_closed' CODEC(ZSTD(1)),
-    source        LowCardinality(String) CODEC(ZSTD(1)),
-    reference     Float64 COMMENT 'US dollars: what the move was measured from' CODEC(ZSTD(1)),
-    price         Float64 COMMENT 'US dollars: the price that decided it' CODEC(ZSTD(1)),
-    evidence      LowCardinality(String) COMMENT 'closed: why prices are believed again' CODEC(ZSTD(1)),
-    rejected      Int64 COMMENT 'closed: how many ticks were rejected' CODEC(ZSTD(1)),
-    raw_topic     LowCardinality(String) CODEC(ZSTD(1)),
-    raw_partition Int32 CODEC(ZSTD(1)),
-    raw_offset    Int64 CODEC(Delta, ZSTD(1)),
-    topic         LowCardinality(String) CODEC(ZSTD(1)),
-    partition     Int32 CODEC(ZSTD(1)),
-    offset        Int64 CODEC(Delta, ZSTD(1)),
-    CONSTRAINT has_time CHECK toUnixTimestamp64Nano(at) > 0,
-    CONSTRAINT has_identity CHECK raw_topic != ''
-)
-ENGINE = ReplacingMergeTree
-ORDER BY (symbol, at, raw_topic, raw_partition, raw_offset, event)
-PARTITION BY toYYYYMM(at)
 SETTINGS non_replicated_deduplication_window = 0, fsync_after_insert = 1, fsync_part_directory = 1, old_parts_lifetime = 480;

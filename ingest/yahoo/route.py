@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
+from infra.fence import Story
 from infra.kafka.read import follow, read_to_end
 
 #: The router's state in which Yahoo's prices are the ones that go out.
@@ -19,10 +21,19 @@ _log = structlog.get_logger()
 
 # `processors` is to the right of `ingest`: of its event only this much is known here.
 class _Transition(msgspec.Struct, frozen=True):
+    epoch: int
     to_state: str
+    generation: int = 0
 
 
 _transition = msgspec.json.Decoder(_Transition)
+
+
+class Seen(NamedTuple):
+    """What the log has told so far: how its story stands, and whether Yahoo is routed."""
+
+    story: Story = Story()
+    active: bool = False
 
 
 async def watch_route(bootstrap_servers: str, topic: str, activate: Callable[[bool], None]) -> None:
@@ -38,25 +49,32 @@ async def watch_route(bootstrap_servers: str, topic: str, activate: Callable[[bo
 
     """
     known = -1
-    active: bool | None = None
-    async with contextlib.aclosing(read_to_end(bootstrap_servers, topic, 0, last=LAST)) as records:
+    seen = Seen()
+    async with contextlib.aclosing(read_to_end(bootstrap_servers, topic, 0)) as records:
         async for record in records:
             known = record.offset
-            active = is_active(record.value, record.offset, before=active)
-    activate(bool(active))
+            seen = after(seen, record.value, record.offset)
+    activate(seen.active)
     async with contextlib.aclosing(follow(bootstrap_servers, topic, last=LAST)) as records:
         async for record in records:
             if record.offset <= known:
                 continue
             known = record.offset
-            active = is_active(record.value, record.offset, before=active)
-            activate(bool(active))
+            seen = after(seen, record.value, record.offset)
+            activate(seen.active)
 
 
-def is_active(value: bytes, offset: int, *, before: bool | None) -> bool | None:
-    """Return whether a transition makes Yahoo the source; `before` where it cannot be read."""
+def after(seen: Seen, value: bytes, offset: int) -> Seen:
+    """Return what is known after one more record; one that is unreadable or late changes nothing.
+
+    Late is what a former router wrote when it had a successor: see `infra.fence`.
+    """
     try:
-        return _transition.decode(value).to_state == ACTIVE
+        transition = _transition.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         _log.warning("transition_unreadable", offset=offset, error=str(error))
-        return before
+        return seen
+    if not seen.story.accepts(transition):
+        _log.warning("transition_too_late", offset=offset, **msgspec.to_builtins(transition))
+        return seen
+    return Seen(seen.story.after(transition), transition.to_state == ACTIVE)

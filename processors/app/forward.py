@@ -12,6 +12,7 @@ from aiokafka import ConsumerRecord
 
 from infra import topics
 from infra.clock import now_ns
+from infra.fence import Story
 from infra.kafka.batches import Record
 from infra.kafka.read import follow, read_to_end
 from processors import forward
@@ -21,7 +22,6 @@ from processors.chunks import CHUNK_RECORDS
 from processors.compare import Comparer
 from processors.deliver import CHUNKS_UNDER_WAY
 from processors.events import Comparison, RoutedPrice, RouterTransition, ValidTick
-from processors.fence import Story
 from processors.memory import Recollection
 from processors.settings import ProcessorSettings
 

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from infra import topics
 from infra.clock import now_ns
 from infra.commands import Command
+from infra.fence import Story
 from infra.kafka.batches import Record
 from infra.kafka.read import Tail, read_to_end
 from ingest.events import SourceStatus
@@ -23,7 +24,6 @@ from processors.app.stage import Stage
 from processors.deliver import end_process
 from processors.events import RouterTransition, SessionChanged
 from processors.evidence import NS
-from processors.fence import Story
 from processors.sessions import session_changed
 from processors.settings import ProcessorSettings
 

@@ -16,7 +16,7 @@ from processors.compare import Comparer
 from processors.events import Comparison, RoutedPrice
 from processors.forward import Desk, Route
 from processors.settings import ProcessorSettings
-from tests.processors.test_fence import transition
+from tests.infra.test_fence import transition
 from tests.processors.test_forward import last, trade
 
 

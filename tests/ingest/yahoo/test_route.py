@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from infra import topics as declared
+from infra.fence import Story
 from infra.kafka.batches import BatchProducer, Record
 from infra.kafka.broker import Broker
-from ingest.yahoo.route import is_active, watch_route
+from ingest.yahoo.route import Seen, after, watch_route
 from tests.ingest.fakes import eventually
 
 #: On a machine that is busy with everything else.
@@ -102,8 +103,40 @@ async def test_before_the_router_has_spoken_yahoo_is_not_active(
         await told_so_far(told, [False, True, True, False])
 
 
-@pytest.mark.parametrize("before", [None, False, True])
-@pytest.mark.parametrize("value", [b"", b"null", b"{}", b'{"to_state":5}', b'{"to_state":"\xff"}'])
-def test_a_record_that_is_no_transition_changes_nothing(value: bytes, before: bool | None) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("active", [False, True])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"null",
+        b"{}",
+        b'{"epoch":9}',
+        b'{"to_state":"FALLBACK_ACTIVE"}',
+        b'{"epoch":"9","to_state":"FALLBACK_ACTIVE"}',
+        b'{"epoch":9,"to_state":5}',
+        b'{"epoch":9,"to_state":"\xff"}',
+    ],
+)
+def test_a_record_that_is_no_transition_changes_nothing(value: bytes, active: bool) -> None:  # noqa: FBT001
     """Whatever lies in the log, the poller goes on as it was."""
-    assert is_active(value, 7, before=before) == before
+    seen = Seen(Story(3, 1), active)
+    assert after(seen, value, 7) == seen
+
+
+def _written(epoch: int, generation: int, to_state: str) -> bytes:
+    fields = {"epoch": epoch, "generation": generation, "to_state": to_state}
+    return msgspec.json.encode(fields)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "generation"),
+    [(6, 1), (9, 1), (5, 2), (4, 2), (5, 3)],
+    ids=["zombie", "zombie far ahead", "same epoch", "epoch before", "epoch does not rise"],
+)
+def test_what_a_former_router_writes_too_late_does_not_move_the_poller(
+    epoch: int, generation: int
+) -> None:
+    """It would poll as if Yahoo were routed, while everyone else goes by Alpaca."""
+    seen = after(Seen(), _written(5, 2, "PRIMARY_ACTIVE"), 0)
+    assert after(seen, _written(epoch, generation, "FALLBACK_ACTIVE"), 1) == seen
+    assert after(seen, _written(6, 2, "FALLBACK_ACTIVE"), 2).active

@@ -3,13 +3,26 @@
 The router is whoever owns one partition. One that was frozen, and has a successor by now, may still
 write a transition that it had decided before. So every transition carries the generation of its
 router and an epoch; a reader drops what comes from an older router than one that it has heard, and
-what does not carry the epoch on by one. The router itself reads its log in this way, so that all
-agree on what counts, the one who wrote included.
+what does not carry the epoch on. The router itself reads its log in this way, so that all agree on
+what counts, the one who wrote included.
+
+It lies below all stages because readers stand on both sides of the router: whoever polls Yahoo
+reads the log too.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from processors.events import RouterTransition, State
+
+class Numbered(Protocol):
+    """As much of a transition as tells whether it counts."""
+
+    @property
+    def epoch(self) -> int:
+        """One more than that of the transition before."""
+
+    @property
+    def generation(self) -> int:
+        """Of the router that decided."""
 
 
 class Story(NamedTuple):
@@ -17,14 +30,13 @@ class Story(NamedTuple):
 
     epoch: int = 0
     generation: int = 0
-    state: State = "STARTUP"
 
-    def accepts(self, transition: RouterTransition) -> bool:
+    def accepts(self, transition: Numbered) -> bool:
         """Return whether a transition goes on with the story."""
         return transition.generation >= self.generation and transition.epoch > self.epoch
 
-    def after(self, transition: RouterTransition) -> "Story":
+    def after(self, transition: Numbered) -> "Story":
         """Return the story after one more record of the log, which may not count."""
         if not self.accepts(transition):
             return self
-        return Story(transition.epoch, transition.generation, transition.to_state)
+        return Story(transition.epoch, transition.generation)

@@ -5,8 +5,8 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.fence import Story
 from processors.events import RouterTransition
-from processors.fence import Story
 
 
 def transition(epoch: int, generation: int) -> RouterTransition:

@@ -4,8 +4,7 @@ Unlike `reconcile`, which looks at ClickHouse, this reads the topics themselves,
 was: so that a stack can be looked at after each of many faults.
 """
 
-import base64
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -13,8 +12,9 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from infra import topics
+from infra.simulators import ledger
 from infra.topics import Topic
-from ingest.events import GapEnded, GapEvent, RawTick
+from ingest.events import GapEvent, RawTick
 from processors.events import (
     RejectedTick,
     RoutedPrice,
@@ -22,6 +22,7 @@ from processors.events import (
     Trade,
     ValidTick,
 )
+from tests.journeys import reconcile
 from tests.journeys.running import Stack
 
 NS = 1_000_000_000
@@ -31,15 +32,12 @@ _SOURCE = {"PRIMARY_ACTIVE": "alpaca", "FALLBACK_ACTIVE": "yahoo"}
 
 #: A forwarder may learn of a switch this much after it came into force.
 SWITCH_SLACK_NS = NS
-#: How much earlier than the last tick's receipt the next one may have been sent.
-SENT_SLACK_NS = 2 * NS
 
 
 class Reader:
     """Reads a topic on, up to its end, whenever it is asked to."""
 
     def __init__(self, topic: Topic, consumer: AIOKafkaConsumer) -> None:
-        self.topic = topic
         self._tps = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
         self._next = dict.fromkeys(self._tps, 0)
         self._consumer = consumer
@@ -125,8 +123,6 @@ class Books:
         except AssertionError:
             self.every_tick_has_one_verdict()  # says which has none
             raise
-        for record in await self._fresh(topics.TRANSITIONS):
-            self.transitions.append(msgspec.json.decode(record.value, type=RouterTransition))
         for record in await self._fresh(topics.SOURCES_GAPS):
             self.gaps.append(msgspec.json.decode(record.value, type=GapEvent))
 
@@ -136,6 +132,9 @@ class Books:
         async def routed() -> bool:
             for record in await self._fresh(topics.ROUTED):
                 self.routed.append(msgspec.json.decode(record.value, type=RoutedPrice))
+            # read behind the prices, so that there is no price of an epoch that is not known
+            for record in await self._fresh(topics.TRANSITIONS):
+                self.transitions.append(msgspec.json.decode(record.value, type=RouterTransition))
             return not self._not_routed()
 
         try:
@@ -228,37 +227,19 @@ class Books:
                 lost.append(trade)
         return lost
 
-    def every_tick_sent_is_accounted_for(self, entries: Iterable[Any], cut_ns: int) -> None:
+    def every_tick_sent_is_accounted_for(
+        self, entries: Iterable[ledger.Entry], cut_ns: int
+    ) -> None:
         """What the simulator's ledger has is in the log, or lies in a gap of its symbol."""
-        held: defaultdict[bytes, int] = defaultdict(int)
-        for tick in self.raw.values():
-            if tick.source == "alpaca" and not tick.backfill:
-                held[_wire(tick)] += 1
-        gaps = [gap for gap in self.gaps if isinstance(gap, GapEnded)]
-        lost = []
-        for entry in entries:
-            if entry.sent_at_ns > cut_ns:
-                continue
-            if held[entry.wire] > 0:
-                held[entry.wire] -= 1
-            elif not any(_covers(gap, entry) for gap in gaps):
-                lost.append(entry)
+        live = (t for t in self.raw.values() if t.source == "alpaca" and not t.backfill)
+        published = Counter(reconcile.wire(tick) for tick in live)
+        by_then = (entry for entry in entries if entry.sent_at_ns <= cut_ns)
+        lost = reconcile.unaccounted(by_then, published, self.gaps)
         assert not lost, f"{len(lost)} ticks sent, not in the log nor in a gap: {lost[:2]}"
 
 
 def _place(tick: Any) -> Place:
     return (tick.raw_topic, tick.raw_partition, tick.raw_offset)
-
-
-def _wire(tick: RawTick) -> bytes:
-    """Return a raw tick's bytes as the vendor sent them."""
-    return bytes(tick.raw) if tick.encoding == "json" else base64.b64decode(bytes(tick.raw))
-
-
-def _covers(gap: GapEnded, entry: Any) -> bool:
-    return gap.since_ns - SENT_SLACK_NS <= entry.sent_at_ns <= gap.until_ns and (
-        not gap.symbols or not entry.symbol or entry.symbol in gap.symbols
-    )
 
 
 def _within_primary(story: dict[int, RouterTransition], at_ns: int) -> bool:

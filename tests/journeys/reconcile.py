@@ -3,8 +3,10 @@
 A tick is known by its vendor's bytes: times to the nanosecond make every message its own.
 """
 
+import base64
 import itertools
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,13 @@ import orjson
 
 from infra import topics
 from infra.simulators import ledger
+from ingest.events import GapEnded, GapEvent, RawTick
 from tests.journeys.running import Stack
 
 RAW = (topics.RAW_ALPACA, topics.RAW_YAHOO)
+
+#: How much earlier than the last tick's receipt the next one may have been sent.
+SENT_SLACK_NS = 2_000_000_000
 
 
 async def catch_up(stack: Stack, seconds: float) -> None:
@@ -53,6 +59,31 @@ _PLACES = {
 def sent(stack: Stack, vendor: str, *, ledgers: Path | None = None) -> list[ledger.Entry]:
     """Return what a simulator says that it sent, so far."""
     return list(ledger.read((ledgers or stack.data / "ledgers") / f"{vendor}.jsonl"))
+
+
+def wire(tick: RawTick) -> bytes:
+    """Return a raw tick's bytes as the vendor sent them."""
+    return bytes(tick.raw) if tick.encoding == "json" else base64.b64decode(bytes(tick.raw))
+
+
+def unaccounted(
+    entries: Iterable[ledger.Entry], published: Counter[bytes], gaps: Iterable[GapEvent]
+) -> list[ledger.Entry]:
+    """Return what was sent, and is neither published nor lies in a gap of its symbol."""
+    left, ended = published.copy(), [gap for gap in gaps if isinstance(gap, GapEnded)]
+    missing = []
+    for entry in entries:
+        if left[entry.wire] > 0:
+            left[entry.wire] -= 1
+        elif not any(_covers(gap, entry) for gap in ended):
+            missing.append(entry)
+    return missing
+
+
+def _covers(gap: GapEnded, entry: ledger.Entry) -> bool:
+    return gap.since_ns - SENT_SLACK_NS <= entry.sent_at_ns <= gap.until_ns and (
+        not gap.symbols or not entry.symbol or entry.symbol in gap.symbols
+    )
 
 
 async def stored(stack: Stack, vendor: str) -> Counter[str]:

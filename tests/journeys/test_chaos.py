@@ -5,7 +5,6 @@
 """
 
 import asyncio
-import base64
 import os
 import random
 import time
@@ -17,10 +16,9 @@ import aiohttp
 import msgspec
 import pytest
 
-from infra.simulators import ledger
 from infra.stack.plan import SIMULATED_KEYS
 from infra.topics import RAW_ALPACA, SOURCES_GAPS
-from ingest.events import GapClosed, GapEnded, GapEvent, GapOpened, RawTick
+from ingest.events import GapClosed, GapEvent, GapOpened, RawTick
 from tests.journeys import reconcile
 from tests.journeys.conftest import NewStack
 from tests.journeys.running import Stack
@@ -61,9 +59,6 @@ FAULTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 #: A mute socket that is cleared sooner may be taken for a quiet market.
 UNMISTAKABLE_S = 10.0
-
-#: How much earlier than the last tick's receipt the next one may have been sent.
-SLACK_NS = 2_000_000_000
 
 
 class Faults:
@@ -132,11 +127,6 @@ def _open(events: Iterable[GapEvent]) -> set[str]:
     return opened - {event.gap_id for event in events if isinstance(event, GapClosed)}
 
 
-def _wire(tick: RawTick) -> bytes:
-    """Return a raw tick's bytes as the vendor sent them."""
-    return bytes(tick.raw) if tick.encoding == "json" else base64.b64decode(tick.raw)
-
-
 class Books:
     """What Kafka holds of Alpaca's ticks."""
 
@@ -145,7 +135,7 @@ class Books:
         self.trades: Counter[tuple[str, int]] = Counter()
         for tick in ticks:
             if not tick.backfill:
-                self.live[_wire(tick)] += 1
+                self.live[reconcile.wire(tick)] += 1
             if tick.encoding == "json" and (trade := _trade(tick)):
                 self.trades[trade] += 1
 
@@ -154,15 +144,6 @@ def _trade(tick: RawTick) -> tuple[str, int] | None:
     message = msgspec.json.decode(tick.raw)
     is_trade = tick.backfill == "trades" or (not tick.backfill and message.get("T") == "t")
     return (tick.symbol, message["i"]) if is_trade else None
-
-
-def _accounted(entry: ledger.Entry, gaps: Iterable[GapEnded]) -> bool:
-    """Return whether a tick that was sent and is not in the log lies in a gap of its symbol."""
-    return any(
-        gap.since_ns - SLACK_NS <= entry.sent_at_ns <= gap.until_ns
-        and (not gap.symbols or not entry.symbol or entry.symbol in gap.symbols)
-        for gap in gaps
-    )
 
 
 @pytest.mark.journey
@@ -195,27 +176,21 @@ async def test_whatever_goes_wrong_the_books_balance(new_stack: NewStack) -> Non
         await stack.until(settled, 180)
         cut_ns = time.time_ns()
         await reconcile.catch_up(stack, 60)
-        await asyncio.sleep(SLACK_NS / 1e9)  # what was sent by the cut is on its way no longer
+        await asyncio.sleep(
+            reconcile.SENT_SLACK_NS / 1e9
+        )  # what was sent by the cut is on its way no longer
         records = await stack.records(RAW_ALPACA.name, RAW_ALPACA.partitions)
         decode = msgspec.json.Decoder(RawTick).decode
         books = Books(decode(record.value) for record in records)
         events = await _ledger(stack)
-        gaps = [event for event in events if isinstance(event, GapEnded)]
         entries = [e for e in reconcile.sent(stack, "alpaca") if e.sent_at_ns <= cut_ns]
         # what was sent is published, or accounted for
-        left = books.live.copy()
-        missing = []
-        for entry in entries:
-            if left[entry.wire] > 0:
-                left[entry.wire] -= 1
-            else:
-                missing.append(entry)
-        unaccounted = [entry for entry in missing if not _accounted(entry, gaps)]
+        unaccounted = reconcile.unaccounted(entries, books.live, events)
         assert not unaccounted, f"{len(unaccounted)} lost: {unaccounted[:3]}, after {done}"
         sent = Counter(entry.wire for entry in reconcile.sent(stack, "alpaca"))
         assert not books.live - sent, "more than was sent"
         # every trade that there was is there, live or from the history, once
-        happened = await _history(stack, began_ns, cut_ns - SLACK_NS)
+        happened = await _history(stack, began_ns, cut_ns - reconcile.SENT_SLACK_NS)
         never = [trade for trade in happened if not books.trades[trade]]
         assert not never, f"{len(never)} of {len(happened)} trades: {never[:5]}, after {done}"
         twice = {

@@ -174,14 +174,13 @@ class Desk:
     """Forwards one partition's ticks, in the order of the log, each under the epoch of its receipt.
 
     Args:
-        book: what is remembered.
+        next_offset: the first offset of the log that was not taken.
 
     """
 
-    def __init__(self, book: Book | None = None) -> None:
-        self.book = book or Book()
-        #: The first offset of the log that was not taken.
-        self.next_offset = 0
+    def __init__(self, next_offset: int = 0) -> None:
+        self.book = Book()
+        self.next_offset = next_offset
         self.route = NO_ROUTE
         self._ahead: deque[Route] = deque()
         self._next_at: float = math.inf
@@ -195,13 +194,13 @@ class Desk:
         """Take note of a route, which comes into force at its time."""
         if route.epoch > (self._ahead[-1] if self._ahead else self.route).epoch:
             self._ahead.append(route)
-            self._next_at = self._ahead[0].since_ns
+            self._look_ahead()
 
     def go_on_from(self, epoch: int) -> None:
         """Take routes up to an epoch for being in force: prices went out under it already."""
         while self._ahead and self._ahead[0].epoch <= epoch:
             self.route = self._ahead.popleft()
-        self._next_at = self._ahead[0].since_ns if self._ahead else math.inf
+        self._look_ahead()
 
     def take(self, tick: ValidTick, now: int) -> list[RoutedPrice]:
         """Take a tick, and return what goes out, in order."""
@@ -217,8 +216,11 @@ class Desk:
         while self._ahead and self._ahead[0].since_ns <= until_ns:
             self.route = self._ahead.popleft()
             sent += self.book.switch(self.route, now)
-        self._next_at = self._ahead[0].since_ns if self._ahead else math.inf
+        self._look_ahead()
         return sent
+
+    def _look_ahead(self) -> None:
+        self._next_at = self._ahead[0].since_ns if self._ahead else math.inf
 
 
 def _follows(before: Priced | RoutedPrice, tick: Priced) -> bool:

@@ -25,7 +25,7 @@ released. Neither goes against what is there: a failover to a source that is dow
 held router leaves Yahoo when Yahoo is stale.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from infra import commands
@@ -255,7 +255,8 @@ class Reading:
     signal: Signal
     reason: TransitionReason
     detail: str
-    detected_at_ns: int = field(default=0)
+    detected_at_ns: int
+    by: str = "router"
 
 
 def grace_ns(router: Router, now: int, fallback: Fallback) -> int:
@@ -281,16 +282,16 @@ def read(router: Router, now: int) -> Reading:
             detail=f"alpaca mute for {_s(silent_ns)} of open time",
             detected_at_ns=now - (silent_ns - SILENT_NS),
         )
-    starting = router.state == "STARTUP" and now <= router.started_at_ns + STARTUP_NS
     if router.failed_checks >= CHECKS:
         return _unhealthy(router, fallback)
     if not alpaca.receives(now, router.calendar):
-        late = router.state == "STARTUP" and not starting
+        deadline = router.started_at_ns + STARTUP_NS
+        late = router.state == "STARTUP" and now > deadline
         return Reading(
             signal=(Primary.DOWN if late else Primary.FAILING, fallback),
             reason="timeout",
             detail="alpaca up, but without data",
-            detected_at_ns=router.started_at_ns + STARTUP_NS if late else now,
+            detected_at_ns=deadline if late else now,
         )
     grace = grace_ns(router, now, fallback)
     stable_at = alpaca.since_ns + grace
@@ -359,11 +360,16 @@ def advance(router: Router, now: int) -> tuple[Router, RouterTransition | None]:
     reading = read(router, now)
     asked, router = router.asked, replace(router, asked=None)
     if asked is not None and _can_be_had(asked, reading.signal, now, router.state):
-        return _switch(router, asked.to_state, now, _by_hand(asked, reading))
+        return _switch(router, asked.to_state, now, _by_hand(asked, reading.signal))
     target = TABLE[router.state][reading.signal]
     if target == router.state:
         return router, None
-    return _switch(router, target, now, reading)
+    because = replace(
+        reading,
+        reason=_reason(router.state, target, reading),
+        detail=f"{reading.detail}, yahoo {reading.signal[1].name.lower()}",
+    )
+    return _switch(router, target, now, because)
 
 
 def _can_be_had(asked: Asked, signal: Signal, now: int, state: State) -> bool:
@@ -375,30 +381,28 @@ def _can_be_had(asked: Asked, signal: Signal, now: int, state: State) -> bool:
     return primary in {Primary.STABLE, Primary.RECOVERING}
 
 
-def _by_hand(asked: Asked, reading: Reading) -> Reading:
+def _by_hand(asked: Asked, signal: Signal) -> Reading:
     return Reading(
-        signal=reading.signal,
+        signal=signal,
         reason="manual",
         detail=f"{asked.who}: {asked.why}",
         detected_at_ns=asked.at_ns,
+        by=asked.who,
     )
 
 
 def _switch(
-    router: Router, target: State, now: int, reading: Reading
+    router: Router, target: State, now: int, because: Reading
 ) -> tuple[Router, RouterTransition]:
-    manual = reading.reason == "manual"
     transition = RouterTransition(
         epoch=router.epoch + 1,
         from_state=router.state,
         to_state=target,
-        reason="manual" if manual else _reason(router.state, target, reading),
-        detail=reading.detail
-        if manual
-        else f"{reading.detail}, yahoo {reading.signal[1].name.lower()}",
-        detected_at_ns=min(reading.detected_at_ns, now),
+        reason=because.reason,
+        detail=because.detail,
+        detected_at_ns=min(because.detected_at_ns, now),
         switched_at_ns=now + AHEAD_NS,
-        by=reading.detail.partition(":")[0] if manual else "router",
+        by=because.by,
         cause_offset=router.offset,
         command_offset=router.command_offset,
         generation=router.generation,

@@ -74,6 +74,7 @@ class Forward(Stage):
         owned = self.partitions_of(topics.VALID)
         for partition in set(self._desks) - owned:
             del self._desks[partition], self._comparers[partition]
+            self._recalled.pop(partition, None)
             self._memory.forget(partition)
         committed = await self.committed(topics.VALID)
         for partition in owned - set(self._desks):
@@ -85,7 +86,8 @@ class Forward(Stage):
         servers = self.settings.kafka_bootstrap_servers
         self._comparers[partition] = Comparer(self.settings.calendar)
         recalled = self._recalled[partition] = await self._memory.recall(partition)
-        desk = forward.Desk()
+        # what was committed was taken, even where there is nothing to fold
+        desk = forward.Desk(committed)
         desk.book.restore({s: _state.decode(raw) for s, raw in recalled.states.items()})
         # the table of all symbols, and then what may have been routed after its last update
         for topic, last in (

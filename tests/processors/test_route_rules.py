@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from infra import market_calendar
@@ -193,6 +194,14 @@ def test_an_operator_fails_over_holds_and_releases() -> None:
     assert watch.transitions[-1].detected_at_ns == watch.now
 
 
+def test_an_operator_is_named_whole() -> None:
+    """A system's name may hold a colon."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    _give(watch, msgspec.structs.replace(_failover(watch, "yahoo"), who="cron: nightly"))
+    assert watch.transitions[-1].by == "cron: nightly"
+
+
 def test_an_operator_goes_back_without_the_grace_period() -> None:
     """Alpaca is up, and somebody knows better than the grace period."""
     watch = Watch("FALLBACK_ACTIVE")
@@ -229,18 +238,15 @@ def test_a_command_of_another_time_or_for_others_is_not_carried_out() -> None:
     """What was asked while nobody was there was meant for that moment."""
     watch = Watch()
     watch.run(20, alpaca=True, yahoo=True)
-    old = replace_at(_failover(watch, "yahoo"), watch.now - route.STALE_COMMAND_NS - NS)
+    old = msgspec.structs.replace(
+        _failover(watch, "yahoo"), at_ns=watch.now - route.STALE_COMMAND_NS - NS
+    )
     _give(watch, old)
     _give(watch, ReloadSymbols(at_ns=watch.now, who="ann", why="x", target="all"))
     assert watch.router.state == "PRIMARY_ACTIVE"
     # and one that was read before changes nothing
     router = replace(watch.router, held=False)
     assert route.obey(router, _hold(watch), router.command_offset) == router
-
-
-def replace_at(command: Failover, at_ns: int) -> Failover:
-    """Return a command that was given at another time."""
-    return Failover(at_ns=at_ns, who=command.who, why=command.why, target="router", to=command.to)
 
 
 def test_the_grace_period_is_as_documented() -> None:

@@ -238,6 +238,7 @@ class _Keeper:
                 hearing.cancel()
         finally:
             self.kill()
+            await process.wait()  # also where a bug cut the run off: no child is left unreaped
             self._running = None
             pipe.close()
         self._note(pid=None, started_at=None)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -46,9 +47,15 @@ class Stage:
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self.when_said: Callable[[str], None] = lambda _: None
         self.stop = asyncio.Event()
         self.supervisor: Supervisor
         self.task: asyncio.Task[int]
+
+    def say(self, sentence: str) -> None:
+        """Note a sentence, and what is so while it is said."""
+        self.said.append(sentence)
+        self.when_said(sentence)
 
     def status(self, name: str) -> Status:
         """What is known of a child."""
@@ -73,7 +80,7 @@ async def supervised(
         ask=asker.ready,
         logs=tmp_path,
         environment=os.environ,
-        say=stage.said.append,
+        say=stage.say,
         ready_seconds=ready_seconds,
     )
     stage.task = asyncio.create_task(stage.supervisor.run(stage.stop))
@@ -256,11 +263,11 @@ async def test_all_ends_in_reverse_order_and_in_time(
         async with asyncio.timeout(WAIT_SECONDS):
             await stage.supervisor.all_ready()
         pids = {name: stage.status(name).pid for name in ("first", "deaf")}
-        began = time.monotonic()
+        began, lived = time.monotonic(), {}
+        stage.when_said = lambda sentence: lived.update({sentence: alive(pids["first"])})
         stage.stop.set()
-        await stage.until(lambda: "deaf did not end within 2 s: killing it" in stage.said)
-        assert alive(pids["first"])
         assert await stage.task == 0
+        assert lived["deaf did not end within 2 s: killing it"]
         assert time.monotonic() - began < STOP_SECONDS
         assert stage.status("first").state == State.STOPPED
     assert not any(alive(pid) for pid in pids.values())
@@ -291,9 +298,9 @@ async def test_what_a_child_started_goes_with_it(
 
 
 async def test_a_bug_in_the_supervisor_leaves_no_process(
-    tmp_path: Path, server: Callable[..., Process]
+    tmp_path: Path, server: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exception where none is expected ends all children and is not hidden."""
+    """An exception where none is expected ends and reaps all children and is not hidden."""
 
     async def ask(_: Probe) -> str | None:
         message = "a bug"
@@ -302,13 +309,17 @@ async def test_a_bug_in_the_supervisor_leaves_no_process(
     supervisor = Supervisor(
         [server("server")], ask=ask, logs=tmp_path, environment=os.environ, say=lambda _: None
     )
-    before = {child.pid for child in psutil.Process().children()}
+    started, start = [], asyncio.create_subprocess_exec
+
+    async def create_subprocess_exec(*args: Any, **options: Any) -> asyncio.subprocess.Process:
+        started.append(await start(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", create_subprocess_exec)
     with pytest.raises(BaseExceptionGroup) as raised:
         await supervisor.run(asyncio.Event())
     assert raised.group_contains(ZeroDivisionError)
-    async with asyncio.timeout(WAIT_SECONDS):
-        while [c for c in psutil.Process().children() if c.pid not in before and alive(c.pid)]:
-            await asyncio.sleep(0.02)
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
 def test_no_orphan_when_the_supervisor_is_killed(tmp_path: Path) -> None:

@@ -258,6 +258,13 @@ CATALOGUE: tuple[Metric, ...] = (
         },
     ),
     Metric(
+        "datasource_router_circuit_breaker_total",
+        "counter",
+        "prices",
+        "Circuit breaker activations; the symbol is in the event, not in a label",
+        {"reason": ("price_movement_exceeded",)},
+    ),
+    Metric(
         "datasource_router_processing_duration_seconds",
         "histogram",
         "prices",

@@ -130,6 +130,34 @@ REJECTED = Topic(
     writer="validate",
     summary="Ticks that broke a rule: which one, why, and the original bytes.",
 )
+BREAKERS = Topic(
+    name="symbols.breakers",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=30 * DAY_MS,
+    schema="processors.events:BreakerEvent",
+    writer="validate",
+    summary="The circuit breakers: when a symbol's price was not believed, and what ended it.",
+)
+VALIDATE_MERGES = Topic(
+    name="validate.merges",
+    key="none",
+    partitions=TICK_PARTITIONS,
+    retention_ms=7 * DAY_MS,
+    schema="processors.events:Merged",
+    writer="validate",
+    summary="In which order both sources' raw ticks of a partition were taken.",
+)
+VALIDATE_SYMBOLS = Topic(
+    name="validate.symbols",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=-1,
+    compacted=True,
+    schema="processors.memory:Remembered",
+    writer="validate",
+    summary="What validate remembers of every symbol, for its successor.",
+)
 FORWARD_SYMBOLS = Topic(
     name="forward.symbols",
     key="symbol",
@@ -205,6 +233,9 @@ TOPICS: tuple[Topic, ...] = (
     SOURCES_SYMBOLS,
     VALID,
     REJECTED,
+    BREAKERS,
+    VALIDATE_MERGES,
+    VALIDATE_SYMBOLS,
     COMPARISONS,
     FORWARD_SYMBOLS,
     TRANSITIONS,

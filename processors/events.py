@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from infra.naming import snake
+
 Source = Literal["alpaca", "yahoo"]
 
 
@@ -33,11 +35,15 @@ class _Valid(Provenance, frozen=True, kw_only=True, gc=False, tag_field="kind", 
     Attributes:
         market_time_ns: when it happened on the market, by the vendor.
         gap_id: the gap that it was fetched to fill, afterwards; empty for what came live.
+        late: it was received long after it happened, though its feed is in real time.
+        out_of_order: one of its kind that happened later on the market came before it.
 
     """
 
     market_time_ns: int
     gap_id: str = ""
+    late: bool = False
+    out_of_order: bool = False
 
 
 class Trade(_Valid, frozen=True, kw_only=True, gc=False):
@@ -164,6 +170,73 @@ class RejectedTick(Provenance, frozen=True, kw_only=True, gc=False):
     encoding: Literal["json", "msgpack", "bytes"]
     raw: msgspec.Raw
     gap_id: str = ""
+
+
+class Merged(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of Yahoo's raw ticks was taken (`validate.merges`), between two of Alpaca's.
+
+    What is decided of a tick may depend on the other source's, so the order in which both are taken
+    is written down before anything that came of it. Partition for partition.
+
+    Attributes:
+        yahoo_since: the first offset of the run in `ticks.raw.yahoo`.
+        yahoo_until: the first offset after it.
+        alpaca_until: the first offset in `ticks.raw.alpaca` that was not taken before.
+        at_ns: when this was written.
+
+    """
+
+    yahoo_since: int
+    yahoo_until: int
+    alpaca_until: int
+    at_ns: int
+
+
+BreakerEvidence = Literal["confirmed", "persisted", "reopened", "in_band", "reverted", "new_day"]
+
+
+class _Breaker(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=snake):
+    """A symbol's circuit breaker (`symbols.breakers`), one for each source.
+
+    The place is that of the raw tick that decided it.
+
+    Attributes:
+        reference: the price that moves are measured from, in US dollars.
+        price: the price that decided it.
+        at_ns: when that tick was received.
+
+    """
+
+    symbol: str
+    source: Source
+    reference: float
+    price: float
+    at_ns: int
+    raw_topic: str
+    raw_partition: int
+    raw_offset: int
+
+
+class BreakerOpened(_Breaker, frozen=True, kw_only=True):
+    """A price moved too far from the previous close: such prices are rejected until it closes."""
+
+
+class BreakerClosed(_Breaker, frozen=True, kw_only=True):
+    """Prices of the symbol are believed again.
+
+    Attributes:
+        evidence: `confirmed`: the other source tells the same; `persisted`: the move lasted;
+            `reopened`: trading went on after a halt; `in_band`: it lies within the limit-up
+            limit-down band; `reverted`: prices came back; `new_day`: there is another close.
+        rejected: how many ticks were rejected while it was open.
+
+    """
+
+    evidence: BreakerEvidence
+    rejected: int
+
+
+BreakerEvent = BreakerOpened | BreakerClosed
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):

@@ -116,6 +116,11 @@ def _judge_closely(value: bytes, position: Position, known: Collection[str]) -> 
     return verdicts
 
 
+def reject(value: bytes, position: Position, broken: Broken) -> events.RejectedTick:
+    """Return the rejection of a record whose tick is well formed and breaks a rule all the same."""
+    return _rejected(_raw_tick.decode(value), position, broken)
+
+
 def _rejected(raw: RawTick, position: Position, broken: Broken) -> events.RejectedTick:
     return events.RejectedTick(
         **_where(raw, position),

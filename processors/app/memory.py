@@ -58,14 +58,16 @@ class Memory:
         self._changed[partition].update(symbols)
 
     async def keep(self, partition: int, at: Mapping[str, int], *, now: bool = False) -> None:
-        """Write down what has changed, if it is time (or `now`), once all is delivered up to here.
+        """Write down what has changed, if it is time, once all is delivered up to here.
+
+        `now`: the floor too, where nothing has changed.
 
         To be called between two chunks, with what the state is of: by input topic, without prefix,
         the first offset that is not folded in. Returns before it is written.
         """
         moment = time.monotonic()
         kept_at = self._kept_at.setdefault(partition, moment)
-        if not self._changed[partition] or not (now or moment - kept_at >= KEEP_S):
+        if not now and (not self._changed[partition] or moment - kept_at < KEEP_S):
             return
         self._kept_at[partition] = moment
         symbols, self._changed[partition] = sorted(self._changed[partition]), set()

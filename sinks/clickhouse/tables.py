@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.topics import (
+    BREAKERS,
     COMMANDS,
     COMPARISONS,
     RAW_ALPACA,
@@ -51,5 +52,6 @@ TABLES: Mapping[Topic, Table] = {
     SOURCES_GAPS: Table("source_gaps"),
     SESSIONS: Table("market_sessions"),
     COMPARISONS: Table("price_comparisons"),
+    BREAKERS: Table("symbol_breakers"),
     COMMANDS: Table("commands"),
 }

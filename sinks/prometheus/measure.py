@@ -56,12 +56,18 @@ class _Routed(msgspec.Struct, frozen=True):
     routed_at_ns: int
 
 
+class _Breaker(msgspec.Struct, frozen=True):
+    event: str
+
+
 _valid = msgspec.json.Decoder(_Valid)
 _rejected = msgspec.json.Decoder(_Rejected)
 _routed = msgspec.json.Decoder(_Routed)
+_breaker = msgspec.json.Decoder(_Breaker)
 
 PROCESSED = "datasource_router_messages_processed_total"
 FAILURES = "datasource_router_validation_failures_total"
+OPENED = "datasource_router_circuit_breaker_total"
 DURATION = "datasource_router_processing_duration_seconds"
 AGE = "pipeline_price_age_seconds"
 
@@ -84,6 +90,11 @@ def _of_rejected(values: Iterable[bytes]) -> list[Sample]:
     ]
 
 
+def _of_breakers(values: Iterable[bytes]) -> list[Sample]:
+    opened = sum(_breaker.decode(value).event == "breaker_opened" for value in values)
+    return [Count(OPENED, {"reason": "price_movement_exceeded"}, opened)] if opened else []
+
+
 def _of_routed(values: Iterable[bytes]) -> list[Sample]:
     samples: list[Sample] = []
     for value in values:
@@ -101,5 +112,6 @@ def _of_routed(values: Iterable[bytes]) -> list[Sample]:
 MEASURED: dict[topics.Topic, Callable[[Iterable[bytes]], list[Sample]]] = {
     topics.VALID: _of_valid,
     topics.REJECTED: _of_rejected,
+    topics.BREAKERS: _of_breakers,
     topics.ROUTED: _of_routed,
 }

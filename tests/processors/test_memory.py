@@ -79,12 +79,16 @@ async def test_what_has_changed_is_kept_behind_what_came_of_it(kafka: Broker, to
     table = await memory.recall(1)
     assert {s: bytes(raw) for s, raw in table.states.items()} == {"AAPL": b"1"}
     assert table.begin(TICKS) == 7
-    # nothing has changed since, so there is nothing to write; what is forgotten is not written
+    # nothing has changed since: only the floor goes on; nothing forgotten or not due is written
     await memory.keep(1, {TICKS: 9}, now=True)
     memory.note(1, ["MSFT"])
     memory.forget(1)
-    await memory.keep(1, {TICKS: 9}, now=True)
+    await memory.keep(1, {TICKS: 10})
+    memory.note(1, ["MSFT"])
+    await memory.keep(1, {TICKS: 11})
     await stage.deliveries.settled()
-    assert (await memory.recall(1)).begin(TICKS) == 7
+    table = await memory.recall(1)
+    assert {s: bytes(raw) for s, raw in table.states.items()} == {"AAPL": b"1"}
+    assert table.begin(TICKS) == 9
     assert (await memory.recall(0)).states == {}
     await stage.producer.stop()

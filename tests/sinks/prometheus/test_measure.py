@@ -45,6 +45,15 @@ def test_what_fills_a_gap_is_not_live() -> None:
     assert mixed == MEASURED[topics.REJECTED](_values(live))
 
 
+def test_breakers_count_when_they_open() -> None:
+    """The one that closes is no activation."""
+    values = _values({"event": "breaker_opened"}, {"event": "breaker_closed"})
+    assert MEASURED[topics.BREAKERS](values) == [
+        Count("datasource_router_circuit_breaker_total", {"reason": "price_movement_exceeded"}, 1)
+    ]
+    assert MEASURED[topics.BREAKERS](values[1:]) == []
+
+
 def test_routed_prices_tell_their_way_and_age() -> None:
     """From receipt to route, and from the market to the route, in seconds."""
     values = _values(
@@ -71,7 +80,8 @@ def test_every_sample_is_in_the_catalogue() -> None:
     """The mapping names only metrics that are declared, with the labels declared."""
     declared = {metric.name: set(metric.labels) for metric in CATALOGUE}
     route = {"market_time_ns": 0, "received_at_ns": 0, "routed_at_ns": 0}
-    values = _values({"source": "alpaca", "reason": "malformed", **route})
+    verdict = {"source": "alpaca", "reason": "malformed", "event": "breaker_opened"}
+    values = _values({**verdict, **route})
     for measure in MEASURED.values():
         for sample in measure(values):
             assert set(sample.labels) == declared[sample.name]

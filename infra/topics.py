@@ -177,6 +177,15 @@ COMPARISONS = Topic(
     writer="forward",
     summary="Both sources' prices at the same moment of the market, and whether they agree.",
 )
+QUARANTINES = Topic(
+    name="symbols.quarantines",
+    key="symbol",
+    partitions=TICK_PARTITIONS,
+    retention_ms=30 * DAY_MS,
+    schema="processors.events:QuarantineEvent",
+    writer="forward",
+    summary="Symbols that are routed from Yahoo alone, whatever the route is, and why.",
+)
 TRANSITIONS = Topic(
     name="router.transitions",
     key="router",
@@ -237,6 +246,7 @@ TOPICS: tuple[Topic, ...] = (
     VALIDATE_MERGES,
     VALIDATE_SYMBOLS,
     COMPARISONS,
+    QUARANTINES,
     FORWARD_SYMBOLS,
     TRANSITIONS,
     SESSIONS,

@@ -108,7 +108,7 @@ class Comparer:
 
     def _compare(self, last: Last) -> Comparison | None:
         symbol, moment_ns = last.symbol, last.market_time_ns
-        if moment_ns <= self._compared.get(symbol, 0) or not self._is_traded(symbol, moment_ns):
+        if moment_ns <= self._compared.get(symbol, 0) or not self.is_traded(symbol, moment_ns):
             return None
         history = self._trades.get(symbol)
         # a sale of second T may have happened until just before T + 1
@@ -133,7 +133,8 @@ class Comparer:
             raw_offset=last.raw_offset,
         )
 
-    def _is_traded(self, symbol: str, moment_ns: int) -> bool:
+    def is_traded(self, symbol: str, moment_ns: int) -> bool:
+        """Return whether a symbol was traded at a moment: in the regular session, not halted."""
         halted_at = self._halted.get(symbol)
         if halted_at is not None and moment_ns >= halted_at:
             return False

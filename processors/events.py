@@ -270,6 +270,44 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     raw_offset: int
 
 
+QuarantineReason = Literal["disagrees", "silent"]
+
+
+class _Quarantine(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=snake):
+    """A symbol is not routed from Alpaca (`symbols.quarantines`), whatever the route is.
+
+    The place is that of the raw tick that decided it.
+
+    Attributes:
+        reason: `disagrees`: Alpaca's price disagrees with Yahoo's persistently; `silent`: Alpaca
+            tells nothing of it while it tells of others, and Yahoo's price moves.
+        detail: the same in words, with the figures that decided.
+        at_ns: when that tick was received.
+        fence: how often the symbol's own source has changed, this change included.
+
+    """
+
+    symbol: str
+    reason: QuarantineReason
+    detail: str
+    at_ns: int
+    fence: int
+    raw_topic: str
+    raw_partition: int
+    raw_offset: int
+
+
+class QuarantineBegan(_Quarantine, frozen=True, kw_only=True):
+    """From now on the symbol is routed from Yahoo alone."""
+
+
+class QuarantineEnded(_Quarantine, frozen=True, kw_only=True):
+    """By evidence: from now on the symbol goes where the router says."""
+
+
+QuarantineEvent = QuarantineBegan | QuarantineEnded
+
+
 State = Literal["STARTUP", "PRIMARY_ACTIVE", "FALLBACK_ACTIVE", "BOTH_UNAVAILABLE"]
 TransitionReason = Literal[
     "startup", "timeout", "disconnected", "health", "auth", "manual", "recovered"
@@ -314,8 +352,8 @@ class RouterTransition(msgspec.Struct, frozen=True, kw_only=True):
 class RoutedPrice(Provenance, frozen=True, kw_only=True, gc=False):
     """The price to trust (`prices.routed`, `prices.latest`).
 
-    Its identity is the raw tick's place and the epoch: when the router comes back from a delayed
-    source, the last price from before may be the newest again, and goes out again.
+    Its identity is the raw tick's place, the epoch and the fence: when the router comes back from a
+    delayed source, the last price from before may be the newest again, and goes out again.
 
     Attributes:
         price: the last price, in US dollars a share.
@@ -326,6 +364,11 @@ class RoutedPrice(Provenance, frozen=True, kw_only=True, gc=False):
         is_real_time: false when it came from the fallback.
         market_time_ns: when it was traded.
         routed_at_ns: when it was routed.
+        fence: how often the symbol's own source has changed, because it went into quarantine or
+            came back: no price of a lower (`epoch`, `fence`) follows one of a higher.
+        amends: the offset of the raw tick of a price that was cancelled or corrected, and that this
+            one takes the place of; it may be older on the market. Its own place is that of the
+            cancel or correction.
 
     """
 
@@ -337,6 +380,8 @@ class RoutedPrice(Provenance, frozen=True, kw_only=True, gc=False):
     is_real_time: bool
     market_time_ns: int
     routed_at_ns: int
+    fence: int = 0
+    amends: int | None = None
 
 
 class SessionChanged(msgspec.Struct, frozen=True, kw_only=True):

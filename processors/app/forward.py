@@ -1,9 +1,10 @@
-"""The forward stage: `ticks.valid` to `prices.routed`, `prices.latest`, `prices.discrepancies`."""
+"""The forward stage: `ticks.valid` to prices, comparisons and quarantines."""
 
 import asyncio
 import contextlib
 import math
-from collections.abc import Awaitable, Iterable
+from collections import defaultdict
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,9 +20,15 @@ from processors import forward
 from processors.app.memory import Memory
 from processors.app.stage import Stage
 from processors.chunks import CHUNK_RECORDS
-from processors.compare import Comparer
 from processors.deliver import CHUNKS_UNDER_WAY
-from processors.events import Comparison, RoutedPrice, RouterTransition, ValidTick
+from processors.desk import Desk, Forwarded
+from processors.events import (
+    Comparison,
+    QuarantineEvent,
+    RoutedPrice,
+    RouterTransition,
+    ValidTick,
+)
 from processors.memory import Recollection
 from processors.settings import ProcessorSettings
 
@@ -29,6 +36,7 @@ log = structlog.get_logger()
 
 _encode = msgspec.json.Encoder().encode
 _state = msgspec.json.Decoder(forward.SymbolState)
+_quarantine = msgspec.json.Decoder(QuarantineEvent)
 
 #: How often the clock is looked at where no tick comes.
 TICK_S = 0.1
@@ -42,7 +50,8 @@ WRONG_CLOCK_NS = 5_000_000_000
 class Forward(Stage):
     """`ticks.valid` to `prices.routed` and `prices.latest`, along the route in force.
 
-    The two sources are compared here as well: it takes the same ticks, in the same order.
+    The two sources are compared here as well (`prices.discrepancies`), and symbols put in
+    quarantine (`symbols.quarantines`): it takes the same ticks, in the same order.
     """
 
     def __init__(self, settings: ProcessorSettings) -> None:
@@ -50,8 +59,9 @@ class Forward(Stage):
         self._decoder = msgspec.json.Decoder(ValidTick)
         self._story = Story()
         self._routes: list[forward.Route] = []
-        self._desks: dict[int, forward.Desk] = {}
-        self._comparers: dict[int, Comparer] = {}
+        self._desks: dict[int, Desk] = {}
+        #: One thing at a time in each partition: what is decided first is handed over first.
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         #: What was remembered when a partition was taken over, while the log has not passed it.
         self._recalled: dict[int, Recollection] = {}
         #: The partitions whose last switch may have been cut off.
@@ -73,7 +83,7 @@ class Forward(Stage):
         """Take up the partitions that are ours now, and forget those that are not."""
         owned = self.partitions_of(topics.VALID)
         for partition in set(self._desks) - owned:
-            del self._desks[partition], self._comparers[partition]
+            del self._desks[partition]
             self._recalled.pop(partition, None)
             self._memory.forget(partition)
         committed = await self.committed(topics.VALID)
@@ -81,14 +91,17 @@ class Forward(Stage):
             self._desks[partition] = await self._take_over(partition, committed.get(partition, 0))
             self._unfinished.add(partition)
 
-    async def _take_over(self, partition: int, committed: int) -> forward.Desk:
+    async def _take_over(self, partition: int, committed: int) -> Desk:
         """Return the desk of a partition as the logs tell it, up to what the group has done."""
         servers = self.settings.kafka_bootstrap_servers
-        self._comparers[partition] = Comparer(self.settings.calendar)
         recalled = self._recalled[partition] = await self._memory.recall(partition)
         # what was committed was taken, even where there is nothing to fold
-        desk = forward.Desk(committed)
-        desk.book.restore({s: _state.decode(raw) for s, raw in recalled.states.items()})
+        desk = Desk(self.settings.calendar, committed)
+        name = self.settings.topic(topics.QUARANTINES.name)
+        desk.restore(
+            {symbol: _state.decode(raw) for symbol, raw in recalled.states.items()},
+            [_quarantine.decode(r.value) async for r in read_to_end(servers, name, partition)],
+        )
         # the table of all symbols, and then what may have been routed after its last update
         for topic, last in (
             (topics.LATEST, None),
@@ -102,8 +115,16 @@ class Forward(Stage):
         desk.go_on_from(max((p.epoch for p in desk.book.routed.values()), default=0))
         begin = recalled.begin(topics.VALID.name)
         name = self.settings.topic(topics.VALID.name)
-        async for record in read_to_end(servers, name, partition, since=begin, before=committed):
-            self._take(partition, desk, [record])
+        if begin < committed:
+            records: list[ConsumerRecord] = []
+            reading = read_to_end(servers, name, partition, since=begin, before=committed)
+            async for record in reading:
+                records.append(record)
+                if len(records) == CHUNK_RECORDS:
+                    self._take(partition, desk, records, decides=False)
+                    records = []
+            if records:
+                self._take(partition, desk, records, decides=False)
         log.info("took_over", partition=partition, floor=begin, committed=committed)
         return desk
 
@@ -136,18 +157,19 @@ class Forward(Stage):
     async def _switch(self, now: int) -> None:
         """Have switches come into force where no tick does it, and finish those that were cut."""
         for partition, desk in list(self._desks.items()):
-            # Decided and handed over without a pause in between: ticks that come meanwhile go out
-            # after these, or make them old news.
-            prices: list[RoutedPrice] = []
-            if partition in self._unfinished:
-                self._unfinished.discard(partition)
-                prices += desk.book.switch(desk.route, now)
-            if self._has_waited(partition, desk, now):
-                prices += desk.pass_to(now, now)
-                log.info("switched", partition=partition, **desk.route._asdict())
-            await self._deliver(partition, prices, None)
+            async with self._turns[partition]:
+                # Decided and handed over in one turn: ticks that come meanwhile go out after these,
+                # or make them old news.
+                prices: list[RoutedPrice] = []
+                if partition in self._unfinished:
+                    self._unfinished.discard(partition)
+                    prices += desk.book.switch(desk.route, now)
+                if self._has_waited(partition, desk, now):
+                    prices += desk.pass_to(now, now)
+                    log.info("switched", partition=partition, **desk.route._asdict())
+                await self._deliver(partition, prices, None)
 
-    def _has_waited(self, partition: int, desk: forward.Desk, now: int) -> bool:
+    def _has_waited(self, partition: int, desk: Desk, now: int) -> bool:
         """Return whether a switch is due although no tick says so."""
         late_ns = now - desk.switch_due_at
         if late_ns < 0:
@@ -158,38 +180,35 @@ class Forward(Stage):
 
     async def _forward(self, event: Any) -> None:
         partition = event.value[0].partition
-        prices, comparisons = self._take(partition, self._desks[partition], event.value)
-        self.count("ok", len(event.value))
-        compared: list[Awaitable[Any]] = []
-        if comparisons:
-            records = [_comparison_record(comparison) for comparison in comparisons]
-            compared.append(await self.send(topics.COMPARISONS, partition, records))
-        await self._deliver(partition, prices, event, *compared)
-        await self._memory.keep(partition, {topics.VALID.name: self._desks[partition].next_offset})
+        async with self._turns[partition]:
+            out = self._take(partition, self._desks[partition], event.value)
+            self.count("ok", len(event.value))
+            if out.quarantines:
+                # in the log before any price goes out under its fence: a successor goes by it
+                records = [_record(event, event.at_ns) for event in out.quarantines]
+                await self.surely(topics.QUARANTINES, partition, records)
+            compared = [_record(c, c.compared_at_ns) for c in out.comparisons]
+            also = [await self.send(topics.COMPARISONS, partition, compared)] if compared else []
+            await self._deliver(partition, out.prices, event, *also)
+            place = self._desks[partition].next_offset
+            await self._memory.keep(partition, {topics.VALID.name: place})
 
     def _take(
-        self, partition: int, desk: forward.Desk, records: Iterable[ConsumerRecord]
-    ) -> tuple[list[RoutedPrice], list[Comparison]]:
-        recalled, now = self._recalled.get(partition), now_ns()
-        comparer = self._comparers[partition]
-        prices: list[RoutedPrice] = []
-        comparisons: list[Comparison] = []
-        symbols = set()
+        self, partition: int, desk: Desk, records: Sequence[ConsumerRecord], *, decides: bool = True
+    ) -> Forwarded:
+        recalled = self._recalled.get(partition)
+        ticks: list[ValidTick] = []
         for record in records:
-            desk.next_offset = record.offset + 1
             tick = self.decode(self._decoder, record)
-            if tick is None:
-                continue
-            if recalled and recalled.includes(tick.symbol, topics.VALID.name, record.offset):
-                continue
-            prices += desk.take(tick, now)
-            if (comparison := comparer.take(tick)) is not None:
-                comparisons.append(comparison)
-            symbols.add(tick.symbol)
+            if tick is not None and not (
+                recalled and recalled.includes(tick.symbol, topics.VALID.name, record.offset)
+            ):
+                ticks.append(tick)
+        desk.next_offset = records[-1].offset + 1
         if recalled and desk.next_offset >= recalled.horizon(topics.VALID.name):
             del self._recalled[partition]
-        self._memory.note(partition, symbols)
-        return prices, comparisons
+        self._memory.note(partition, {tick.symbol for tick in ticks})
+        return desk.take_all(ticks, now_ns(), decides=decides)
 
     async def _deliver(
         self, partition: int, prices: list[RoutedPrice], event: Any, *also: Awaitable[Any]
@@ -215,9 +234,8 @@ class Forward(Stage):
         )
 
 
-def _comparison_record(comparison: Comparison) -> Record:
-    at_ms = comparison.compared_at_ns // 1_000_000
-    return Record(comparison.symbol.encode(), _encode(comparison), at_ms)
+def _record(event: Comparison | QuarantineEvent, at_ns: int) -> Record:
+    return Record(event.symbol.encode(), _encode(event), at_ns // 1_000_000)
 
 
 def _price_record(price: RoutedPrice) -> Record:

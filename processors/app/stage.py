@@ -69,6 +69,13 @@ class Stage:
         """Hand records over for one partition of a declared topic."""
         return self.producer.send(self.settings.topic(topic.name), partition, records, topic.header)
 
+    async def surely(self, topic: topics.Topic, partition: int, records: list[Record]) -> None:
+        """Have records in the log before anything else; end the process where that fails."""
+        try:
+            await (await self.send(topic, partition, records))
+        except KafkaError as error:
+            end_process("not_written", error)
+
     def count(self, result: str, amount: int = 1) -> None:
         """Count records that left this stage."""
         self.meters.add("pipeline_records_processed_total", amount, stage=self.name, result=result)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 from aiokafka import ConsumerRecord
-from aiokafka.errors import KafkaError
 
 from infra import topics
 from infra.clock import now_ns
@@ -17,7 +16,6 @@ from ingest.events import SymbolsFollowed
 from processors.app.memory import Memory
 from processors.app.stage import Stage
 from processors.chunks import CHUNK_RECORDS
-from processors.deliver import end_process
 from processors.events import BreakerEvent, Merged, RejectedTick, ValidTick
 from processors.judge import Judge, Judged, SymbolState
 from processors.memory import Recollection
@@ -228,10 +226,7 @@ class Validate(Stage):
             at_ns=now_ns(),
         )
         record = Record(b"", _encode(merged), merged.at_ns // 1_000_000)
-        try:
-            await (await self.send(topics.VALIDATE_MERGES, partition, [record]))
-        except KafkaError as error:
-            end_process("merge_not_written", error)
+        await self.surely(topics.VALIDATE_MERGES, partition, [record])
 
     async def _verdicts(
         self, partition: int, lane: Lane, records: Sequence[ConsumerRecord]

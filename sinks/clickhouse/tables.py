@@ -7,6 +7,7 @@ from infra.topics import (
     BREAKERS,
     COMMANDS,
     COMPARISONS,
+    QUARANTINES,
     RAW_ALPACA,
     RAW_YAHOO,
     REJECTED,
@@ -53,5 +54,6 @@ TABLES: Mapping[Topic, Table] = {
     SESSIONS: Table("market_sessions"),
     COMPARISONS: Table("price_comparisons"),
     BREAKERS: Table("symbol_breakers"),
+    QUARANTINES: Table("symbol_quarantines"),
     COMMANDS: Table("commands"),
 }

@@ -12,20 +12,24 @@ from infra.kafka.batches import Record
 from infra.market_calendar import ALWAYS_OPEN
 from infra.topics import Topic
 from processors.app.forward import WRONG_CLOCK_NS, Forward
-from processors.compare import Comparer
-from processors.events import Comparison, RoutedPrice
-from processors.forward import Desk, Route
+from processors.desk import Desk
+from processors.events import Comparison, QuarantineBegan, RoutedPrice
+from processors.forward import Route
 from processors.settings import ProcessorSettings
 from tests.infra.test_fence import transition
 from tests.processors.test_forward import last, trade
 
 
 class FakeProducer:
-    """Keeps what is sent, by topic and partition; a send to a held partition waits."""
+    """Keeps what is sent, by topic and partition; a send to a held partition waits.
+
+    What is sent to a topic in `under_way` is delivered when that future is done.
+    """
 
     def __init__(self) -> None:
         self.sent: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
         self.held: dict[int, asyncio.Event] = {}
+        self.under_way: dict[str, asyncio.Future[None]] = {}
 
     async def send(
         self, topic: str, partition: int, records: Iterable[Record], _header: Any
@@ -34,6 +38,8 @@ class FakeProducer:
         self.sent[topic, partition] += records
         if partition in self.held:
             await self.held[partition].wait()
+        if topic in self.under_way:
+            return self.under_way[topic]
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
@@ -64,8 +70,7 @@ async def forward() -> Any:
     stage = ForwardOnItsOwn(ProcessorSettings())
     stage.producer = FakeProducer()  # type: ignore[assignment]
     for partition in (0, 1):
-        stage._desks[partition] = Desk()
-        stage._comparers[partition] = Comparer(ALWAYS_OPEN)
+        stage._desks[partition] = Desk(ALWAYS_OPEN)
     return stage
 
 
@@ -169,3 +174,27 @@ async def test_a_comparison_is_written_before_its_chunk_is_done(forward: Any) ->
     assert record.key == b"A"
     assert msgspec.json.decode(record.value, type=Comparison).verdict == "inconsistent"
     assert event.acknowledged
+
+
+async def test_a_quarantine_is_in_the_log_before_a_price_goes_out_under_it(forward: Any) -> None:
+    """A successor would otherwise go back to the source that is not to be trusted."""
+    sent, second = forward.producer.sent, 10**9
+    forward._desks[0].learn(Route(1, "alpaca", 0))
+    ticks = [t(n, 15 * n * second) for n in (1, 2, 3) for t in (trade, last)]
+    chunk = FakeEvent(*(FakeRecord(0, msgspec.json.encode(tick)) for tick in ticks))
+    under_way = asyncio.get_running_loop().create_future()
+    forward.producer.under_way["symbols.quarantines"] = under_way
+    taking = asyncio.ensure_future(forward._forward(chunk))
+    async with asyncio.timeout(5):
+        while not sent["symbols.quarantines", 0]:
+            await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not sent["prices.routed", 0]
+    under_way.set_result(None)
+    await taking
+    (record,) = sent["symbols.quarantines", 0]
+    began = msgspec.json.decode(record.value, type=QuarantineBegan)
+    assert (began.symbol, began.reason, began.fence) == ("A", "disagrees", 1)
+    price = msgspec.json.decode(sent["prices.routed", 0][-1].value, type=RoutedPrice)
+    assert (price.source, price.fence, price.epoch, price.price) == ("yahoo", 1, 1, 20)

@@ -2,13 +2,25 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from processors import forward
-from processors.events import Last, Quote, RoutedPrice, RouterTransition, Trade
-from processors.forward import NO_ROUTE, Book, Route
+from processors.events import (
+    Cancel,
+    Correction,
+    Last,
+    QuarantineBegan,
+    QuarantineEnded,
+    QuarantineEvent,
+    Quote,
+    RoutedPrice,
+    RouterTransition,
+    Trade,
+)
+from processors.forward import KEPT, NO_ROUTE, Book, Route, SymbolState
 
 ALPACA, YAHOO = Route(1, "alpaca"), Route(2, "yahoo")
 NOW = 1_000
@@ -68,6 +80,45 @@ def quote(offset: int, at: int) -> Quote:
         ask_exchange="V",
         tape="C",
         conditions=[],
+    )
+
+
+def cancel(offset: int, at: int, trade_id: int, **changed: Any) -> Cancel:
+    """Return a cancel of a trade of Alpaca's."""
+    rest = {"exchange": "V", "tape": "C", "price": 10, "size": 1, "action": "C"}
+    fields: dict[str, Any] = {**_where("alpaca", "A", offset, at), **rest, **changed}
+    return Cancel(**fields, trade_id=trade_id)
+
+
+def correction(offset: int, at: int, trade_id: int, price: float) -> Correction:
+    """Return a correction of a trade of Alpaca's."""
+    return Correction(
+        **_where("alpaca", "A", offset, at),
+        exchange="V",
+        tape="C",
+        original_id=trade_id,
+        original_price=10,
+        original_size=1,
+        original_conditions=[],
+        corrected_id=1_000 + trade_id,
+        corrected_price=price,
+        corrected_size=2,
+        corrected_conditions=["T"],
+    )
+
+
+def quarantined(fence: int, *, begins: bool = True) -> QuarantineEvent:
+    """Return the beginning of a quarantine, or its end."""
+    event = QuarantineBegan if begins else QuarantineEnded
+    return event(
+        symbol="A",
+        reason="disagrees",
+        detail="",
+        at_ns=0,
+        fence=fence,
+        raw_topic="ticks.raw.yahoo",
+        raw_partition=0,
+        raw_offset=0,
     )
 
 
@@ -186,6 +237,164 @@ def test_a_switch_to_nothing_sends_nothing() -> None:
     book = Book()
     take(book, trade(0, 5))
     assert book.switch(Route(2, None), NOW) == []
+
+
+# -- what was told is taken back, or changed
+
+
+def test_what_stands_goes_out_where_the_price_is_cancelled() -> None:
+    """The trade before it, in the place of the cancelled one, and by the place of the cancel."""
+    book = Book()
+    take(book, trade(0, 5, 10))
+    take(book, trade(1, 6, 99))
+    price = take(book, cancel(2, 7, trade_id=1))
+    assert price is not None
+    assert (price.price, price.market_time_ns, price.raw_offset, price.amends) == (10, 5, 2, 1)
+    assert take(book, cancel(3, 8, trade_id=1)) is None
+    later = take(book, trade(4, 8, 11))
+    assert later is not None
+    assert later.amends is None
+
+
+def test_a_corrected_price_goes_out_corrected() -> None:
+    """And may be cancelled by its new id."""
+    book = Book()
+    take(book, trade(0, 5, 10))
+    take(book, trade(1, 6, 99))
+    price = take(book, correction(2, 7, 1, 12))
+    assert price is not None
+    assert (price.price, price.market_time_ns, price.raw_offset, price.amends) == (12, 6, 2, 1)
+    assert take(book, correction(2, 7, 1, 12)) is None  # the same record again
+    gone = take(book, cancel(3, 8, trade_id=1_001))
+    assert gone is not None
+    assert (gone.price, gone.market_time_ns) == (10, 5)
+
+
+def test_what_is_not_the_price_any_more_is_changed_in_silence() -> None:
+    """Nobody's price is that; but it will not come back at a switch."""
+    book = Book()
+    take(book, trade(0, 5, 10))
+    take(book, trade(1, 6, 11))
+    assert take(book, cancel(2, 7, trade_id=0)) is None
+    assert [tick.price for tick in book.seen["alpaca", "A"]] == [11]
+
+
+def test_the_only_price_that_is_known_stands_even_cancelled() -> None:
+    """There is nothing to put in its place until there is another."""
+    book = Book()
+    take(book, trade(0, 5, 10))
+    assert take(book, cancel(1, 6, trade_id=0)) is None
+    assert take(book, trade(2, 7, 11)) is not None
+
+
+def test_a_cancelled_price_does_not_go_out_at_a_switch() -> None:
+    """Even where another source was routed when it was cancelled."""
+    book = Book()
+    take(book, trade(0, 5, 10), YAHOO)
+    take(book, trade(1, 6, 99), YAHOO)
+    assert take(book, cancel(2, 7, trade_id=1), YAHOO) is None
+    (price,) = book.switch(Route(3, "alpaca"), NOW)
+    assert price.price == 10
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        cancel(2, 7, trade_id=8),
+        cancel(2, 7, trade_id=1, exchange="D"),
+        cancel(2, 7, trade_id=1, tape="A"),
+        cancel(2, 7, trade_id=1, symbol="B"),
+        cancel(2, 7, trade_id=1, gap_id="g"),
+        cancel(2, 7, trade_id=1, source="yahoo"),
+    ],
+)
+def test_an_amendment_of_another_trade_changes_nothing(other: Cancel) -> None:
+    """An id says which trade only with symbol, exchange and tape; history is not live."""
+    book = Book()
+    take(book, trade(0, 5, 10))
+    take(book, trade(1, 6, 11))
+    assert take(book, other) is None
+    assert book.routed["A"].price == 11
+
+
+def test_an_amendment_that_went_out_before_a_restart_does_not_again() -> None:
+    """The log of routed prices is recalled; then the ticks come again."""
+    ticks = [trade(0, 5, 10), trade(1, 6, 99), cancel(2, 7, trade_id=1)]
+    before, after = Book(), Book()
+    for tick in ticks:
+        take(before, tick)
+    after.recall(before.routed["A"])
+    assert [take(after, tick) for tick in ticks] == [None] * 3
+    assert after.seen == before.seen
+
+
+def test_the_last_ten_are_kept() -> None:
+    """Of each source; so much can be cancelled."""
+    book = Book()
+    for i in range(KEPT + 5):
+        take(book, trade(i, i))
+    assert [tick.raw_offset for tick in book.seen["alpaca", "A"]] == list(range(5, KEPT + 5))
+
+
+# -- quarantine
+
+
+def test_a_quarantined_symbol_goes_out_from_yahoo_alone() -> None:
+    """From the beginning on, which sends what Yahoo has, even if it is older."""
+    book = Book()
+    take(book, trade(0, 9, 99))
+    take(book, last(0, 5))
+    (price,) = book.quarantine(quarantined(1), ALPACA, NOW)
+    assert (price.source, price.epoch, price.fence, price.market_time_ns) == ("yahoo", 1, 1, 5)
+    assert not price.is_real_time
+    assert take(book, trade(1, 10)) is None
+    assert take(book, last(1, 6)) is not None
+    assert take(book, trade(2, 11, symbol="B")) is not None
+
+
+def test_it_returns_with_what_alpaca_told_meanwhile() -> None:
+    """At once, where that is newer."""
+    book = Book()
+    take(book, last(0, 5))
+    book.quarantine(quarantined(1), ALPACA, NOW)
+    take(book, trade(1, 10, 21))
+    (price,) = book.quarantine(quarantined(2, begins=False), ALPACA, NOW)
+    assert (price.source, price.fence, price.price) == ("alpaca", 2, 21)
+    assert take(book, last(1, 11)) is None
+
+
+@pytest.mark.parametrize("route", [YAHOO, Route(2, None)])
+def test_where_alpaca_is_not_routed_a_quarantine_sends_nothing(route: Route) -> None:
+    """The route is Yahoo's anyway, or nobody's."""
+    book = Book()
+    take(book, last(0, 5), route)
+    assert book.quarantine(quarantined(1), route, NOW) == []
+    assert book.quarantine(quarantined(2, begins=False), route, NOW) == []
+
+
+def test_a_switch_to_alpaca_leaves_out_what_is_in_quarantine() -> None:
+    """Its Yahoo price goes out under the new epoch, if it is newer than what did."""
+    book = Book()
+    take(book, trade(0, 7), YAHOO)
+    take(book, last(0, 5), YAHOO)
+    book.quarantine(quarantined(1), YAHOO, NOW)
+    assert book.switch(Route(3, "alpaca"), NOW) == []
+    price = take(book, last(1, 8), Route(3, "alpaca"))
+    assert price is not None
+    assert (price.source, price.epoch, price.fence) == ("yahoo", 3, 1)
+
+
+def test_what_is_remembered_is_taken_up_whole() -> None:
+    """The last prices of each source in their order, the quarantine and the fence."""
+    book = Book()
+    for i in range(3):
+        take(book, trade(i, i, 10 + i))
+        take(book, last(i, i, 20 + i))
+    book.quarantine(quarantined(1), ALPACA, NOW)
+    encoded = msgspec.json.encode(book.state("A"))
+    successor = Book()
+    successor.restore({"A": msgspec.json.decode(encoded, type=SymbolState)})
+    assert successor == book
 
 
 @pytest.mark.parametrize(

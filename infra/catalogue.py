@@ -1,7 +1,7 @@
 """Every metric, declared once: its name, kind and meaning, and the values that bound its labels.
 
 `docs/metrics.md` is generated from this table, the linter holds every rule against it
-(`infra/prometheus/lint.py`), and `infra/telemetry.py` makes a process's meters of it. Two rules: a
+(`tests/contracts/promql.py`), and `infra/telemetry.py` makes a process's meters of it. Two rules: a
 state is a set of 0/1 series, all there from birth; and every bounded child of a counter is there at
 0 from birth, or the first error would be invisible to `increase()`.
 

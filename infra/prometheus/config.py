@@ -4,9 +4,12 @@ The job names are what dashboards and alerts select by; within a job, `instance`
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 #: Dense enough for a minute's rate, and for an alert within seconds.
 SCRAPE_SECONDS = 5
+
+RULES = Path(__file__).parent / "rules"
 
 #: job -> the stages in it, by their process names
 JOBS: Mapping[str, tuple[str, ...]] = {
@@ -20,12 +23,13 @@ JOBS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def render(addresses: Mapping[str, str]) -> str:
+def render(addresses: Mapping[str, str], *, rules: Path = RULES) -> str:
     """Return `prometheus.yml` for processes at these `host:port` addresses.
 
     Args:
         addresses: by process name; a process without an address is not scraped, and alerts are
             sent to `alertmanager` if it has one.
+        rules: the directory of the files of rules.
 
     """
     lines = [
@@ -33,6 +37,8 @@ def render(addresses: Mapping[str, str]) -> str:
         f"  scrape_interval: {SCRAPE_SECONDS}s",
         f"  scrape_timeout: {SCRAPE_SECONDS - 1}s",
         f"  evaluation_interval: {SCRAPE_SECONDS}s",
+        "rule_files:",
+        f"  - '{rules}/*.yml'",
     ]
     if "alertmanager" in addresses:
         lines += [

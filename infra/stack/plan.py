@@ -412,7 +412,7 @@ def _monitoring(settings: StackSettings) -> tuple[Process, ...]:
                     str(programs.prometheus),
                     f"--config.file={_prometheus_file(settings)}",
                     f"--storage.tsdb.path={settings.data / 'prometheus'}",
-                    "--storage.tsdb.retention.time=7d",
+                    "--storage.tsdb.retention.time=35d",  # service levels look back a month
                     f"--web.listen-address={address}",
                     *((f"--web.local-assets={assets}/",) if assets else ()),
                 ),

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -11,7 +12,8 @@ from infra.process import live, no_broker
 from infra.settings import StageSettings, load
 from infra.telemetry import Meters, configure_logging
 from processors.validate import UNREADABLE
-from sinks.prometheus.measure import MEASURED, Count, Sample
+from sinks.prometheus.lag import Lags
+from sinks.prometheus.measure import MEASURED, Count, Level, Levels, Observation, Sample
 
 log = structlog.get_logger()
 
@@ -21,7 +23,8 @@ class PrometheusSink:
 
     def __init__(self, settings: StageSettings) -> None:
         self._settings = settings
-        self._meters = Meters("prices")
+        self._meters = Meters("prices", "lag")
+        self._levels = Levels()
         self._measured = {settings.topic(topic.name): of for topic, of in MEASURED.items()}
         self._waiting_for: str | None = "Kafka"
 
@@ -32,6 +35,7 @@ class PrometheusSink:
             settings=self._settings,
             meters=self._meters,
             waiting_for=lambda: self._waiting_for,
+            before_scrape=self._forget,
         )
 
     async def _read(self, stop: asyncio.Event) -> int:
@@ -50,11 +54,12 @@ class PrometheusSink:
             ]
             consumer.assign(partitions)
             await consumer.seek_to_end(*partitions)
-            self._waiting_for = None
-            while not stop.is_set():
-                fetched = await consumer.getmany(timeout_ms=250)
-                for tp, records in fetched.items():
-                    self._take(tp.topic, records)
+            async with Lags(self._settings, self._meters):
+                self._waiting_for = None
+                while not stop.is_set():
+                    fetched = await consumer.getmany(timeout_ms=250)
+                    for tp, records in fetched.items():
+                        self._take(tp.topic, records)
         finally:
             await consumer.stop()
         return 0
@@ -74,10 +79,19 @@ class PrometheusSink:
 
     def _feed(self, samples: list[Sample]) -> None:
         for sample in samples:
-            if isinstance(sample, Count):
-                self._meters.add(sample.name, sample.amount, **sample.labels)
-            else:
-                self._meters.observe(sample.name, sample.value, **sample.labels)
+            match sample:
+                case Count(name, labels, amount):
+                    self._meters.add(name, amount, **labels)
+                case Observation(name, labels, value):
+                    self._meters.observe(name, value, **labels)
+                case Level(name, labels, value):
+                    self._meters.set(name, value, **labels)
+                    self._levels.told(sample, time.monotonic())
+
+    def _forget(self) -> None:
+        """Let go of what was told too long ago to be so now."""
+        for name, labels in self._levels.expired(time.monotonic()):
+            self._meters.remove(name, **labels)
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ backfill counts what it fetches, and such a tick is never routed, so no time is 
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -34,7 +34,36 @@ class Observation(NamedTuple):
     value: float
 
 
-Sample = Count | Observation
+class Level(NamedTuple):
+    """How high something is now; it holds for `FRESH_S`, and then nobody knows."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+Sample = Count | Observation | Level
+
+#: A level holds for two and a half of Yahoo's polls: one may fail.
+FRESH_S = 150.0
+
+
+class Levels:
+    """Which levels are known, and which of them have grown old. Pure: `now` is passed in."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+
+    def told(self, level: Level, now: float) -> None:
+        """Take note that a level was told."""
+        self._told[level.name, tuple(level.labels.items())] = now
+
+    def expired(self, now: float) -> list[tuple[str, dict[str, str]]]:
+        """Return the levels that hold no longer, each once."""
+        old = [key for key, at in self._told.items() if now - at > FRESH_S]
+        for key in old:
+            del self._told[key]
+        return [(name, dict(labels)) for name, labels in old]
 
 
 # Only the fields that are counted by: the rest of a record is not even parsed.
@@ -60,6 +89,13 @@ class _Breaker(msgspec.Struct, frozen=True):
     event: str
 
 
+class _Compared(msgspec.Struct, frozen=True):
+    symbol: str
+    verdict: Literal["consistent", "inconsistent"]
+    delta_percent: float
+
+
+_compared = msgspec.json.Decoder(_Compared)
 _valid = msgspec.json.Decoder(_Valid)
 _rejected = msgspec.json.Decoder(_Rejected)
 _routed = msgspec.json.Decoder(_Routed)
@@ -70,6 +106,8 @@ FAILURES = "datasource_router_validation_failures_total"
 OPENED = "datasource_router_circuit_breaker_total"
 DURATION = "datasource_router_processing_duration_seconds"
 AGE = "pipeline_price_age_seconds"
+COMPARED = "datasource_router_price_comparisons_total"
+DELTA = "datasource_router_price_delta_percent"
 
 
 def _processed(sources: Iterable[Source]) -> list[Sample]:
@@ -108,10 +146,20 @@ def _of_routed(values: Iterable[bytes]) -> list[Sample]:
     return samples
 
 
+def _of_compared(values: Iterable[bytes]) -> list[Sample]:
+    verdicts = [_compared.decode(value) for value in values]
+    results = sorted(Counter(verdict.verdict for verdict in verdicts).items())
+    return [
+        *(Count(COMPARED, {"result": result}, n) for result, n in results),
+        *(Level(DELTA, {"symbol": each.symbol}, each.delta_percent) for each in verdicts),
+    ]
+
+
 #: By topic, what its records say.
 MEASURED: dict[topics.Topic, Callable[[Iterable[bytes]], list[Sample]]] = {
     topics.VALID: _of_valid,
     topics.REJECTED: _of_rejected,
     topics.BREAKERS: _of_breakers,
     topics.ROUTED: _of_routed,
+    topics.COMPARISONS: _of_compared,
 }

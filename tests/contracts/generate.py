@@ -1,6 +1,6 @@
-"""The contracts of the topics, generated from the event types: JSON Schemas and AsyncAPI 3.
+"""What is generated: the contracts of the topics (JSON Schemas, AsyncAPI 3), and what watches.
 
-    python -m tests.contracts.generate           write docs/topics/ and the market's calendar
+    python -m tests.contracts.generate           write all of it
     python -m tests.contracts.generate --check   fail where what is checked in differs
 
 It stands with the tests because it knows every stage, which nothing below the sinks may.
@@ -21,7 +21,7 @@ import yaml
 
 from infra.market_calendar import SESSIONS_FILE
 from infra.topics import DAY_MS, TOPICS, Topic
-from tests.contracts import market_sessions
+from tests.contracts import market_sessions, monitoring
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "topics"
 
@@ -225,6 +225,11 @@ def main(arguments: list[str]) -> int:
     present = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("*.*")}
     calendar = market_sessions.document()
     outdated = not SESSIONS_FILE.exists() or SESSIONS_FILE.read_text(encoding="utf-8") != calendar
+    others = [
+        path
+        for path, text in monitoring.documents().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
     differing = sorted(
         name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name)
     )
@@ -232,9 +237,12 @@ def main(arguments: list[str]) -> int:
         for name in differing:
             sentence = f"docs/topics/{name} differs from the code: run `make generate`"
             print(sentence, file=sys.stderr)  # noqa: T201
+        for path in others:
+            where = path.relative_to(monitoring.ROOT)
+            print(f"{where} differs from the code: run `make generate`", file=sys.stderr)  # noqa: T201
         if outdated:
             print(f"{SESSIONS_FILE.name} is out of date: run `make generate`", file=sys.stderr)  # noqa: T201
-        return int(bool(differing) or outdated)
+        return int(bool(differing or others) or outdated)
     broken = [
         f"{name}: {sentence}"
         for name in differing
@@ -246,6 +254,9 @@ def main(arguments: list[str]) -> int:
         print("raise the topic's `version`: readers rely on this one", file=sys.stderr)  # noqa: T201
         return 1
     SESSIONS_FILE.write_text(calendar, encoding="utf-8")
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(monitoring.documents()[path], encoding="utf-8")
     DOCS.mkdir(parents=True, exist_ok=True)
     for name in differing:
         if name in wanted:

@@ -4,9 +4,10 @@ import typing
 
 import pytest
 
-from infra.telemetry import CATALOGUE
+from infra.catalogue import CATALOGUE
 from processors import events
 
+Verdict = typing.get_type_hints(events.Comparison)["verdict"]
 LABELS = {metric.name: metric.labels for metric in CATALOGUE}
 
 
@@ -15,6 +16,7 @@ LABELS = {metric.name: metric.labels for metric in CATALOGUE}
     [
         ("datasource_router_validation_failures_total", "reason", events.RejectReason),
         ("datasource_router_messages_processed_total", "source", events.Source),
+        ("datasource_router_price_comparisons_total", "result", Verdict),
         ("datasource_router_transitions_total", "from", events.State),
         ("datasource_router_transitions_total", "reason", events.TransitionReason),
     ],

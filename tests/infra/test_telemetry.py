@@ -10,13 +10,7 @@ import pytest
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.telemetry import (
-    CATALOGUE,
-    Meters,
-    SelfRepetition,
-    StatusServer,
-    configure_logging,
-)
+from infra.telemetry import Meters, SelfRepetition, StatusServer, configure_logging
 
 
 def _samples(meters: Meters) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -74,15 +68,15 @@ def test_a_process_exposes_its_own_stage_alone() -> None:
     assert names == {"route"}
 
 
-def test_the_catalogue_keeps_its_own_rules() -> None:
-    """Names are used once, in base units; counters end in _total, histograms have buckets."""
-    names = [metric.name for metric in CATALOGUE]
-    assert len(names) == len(set(names))
-    for metric in CATALOGUE:
-        assert not metric.name.endswith(("_ms", "_milliseconds")), metric.name
-        assert metric.name.endswith("_total") == (metric.kind == "counter"), metric.name
-        assert bool(metric.buckets) == (metric.kind == "histogram"), metric.name
-        assert all(values for values in metric.labels.values()), metric.name
+def test_a_child_may_go() -> None:
+    """What is compared no longer has no difference; the others stay, and it may come back."""
+    meters, name = Meters("prices"), "datasource_router_price_delta_percent"
+    meters.set(name, 1, symbol="A")
+    meters.set(name, 2, symbol="B")
+    meters.remove(name, symbol="A")
+    assert _series(meters, name) == {"B": 2}
+    meters.set(name, 3, symbol="A")
+    assert _series(meters, name) == {"A": 3, "B": 2}
 
 
 async def test_readiness_is_asked_every_time() -> None:

@@ -4,8 +4,19 @@ import msgspec
 import pytest
 
 from infra import topics
-from infra.telemetry import CATALOGUE
-from sinks.prometheus.measure import AGE, DURATION, MEASURED, Count, Observation
+from infra.catalogue import CATALOGUE
+from sinks.prometheus.measure import (
+    AGE,
+    COMPARED,
+    DELTA,
+    DURATION,
+    FRESH_S,
+    MEASURED,
+    Count,
+    Level,
+    Levels,
+    Observation,
+)
 
 SECOND = 1_000_000_000
 
@@ -70,6 +81,37 @@ def test_routed_prices_tell_their_way_and_age() -> None:
     ]
 
 
+def test_comparisons_count_and_tell_the_difference() -> None:
+    """By verdict; and how far apart a symbol's prices are now, which is the one series a symbol."""
+    values = [
+        msgspec.json.encode({"symbol": symbol, "verdict": verdict, "delta_percent": delta})
+        for symbol, verdict, delta in [
+            ("A", "consistent", 1.0),
+            ("B", "inconsistent", 6.0),
+            ("A", "consistent", 0.5),
+        ]
+    ]
+    assert MEASURED[topics.COMPARISONS](values) == [
+        Count(COMPARED, {"result": "consistent"}, 2),
+        Count(COMPARED, {"result": "inconsistent"}, 1),
+        Level(DELTA, {"symbol": "A"}, 1.0),
+        Level(DELTA, {"symbol": "B"}, 6.0),
+        Level(DELTA, {"symbol": "A"}, 0.5),
+    ]
+
+
+def test_a_level_is_forgotten_once_it_is_old() -> None:
+    """One that is told again holds on; one that is not goes, once."""
+    levels, a, b = Levels(), Level(DELTA, {"symbol": "A"}, 1.0), Level(DELTA, {"symbol": "B"}, 1.0)
+    levels.told(a, 0)
+    levels.told(b, 0)
+    levels.told(a, 100)
+    assert levels.expired(FRESH_S) == []
+    assert levels.expired(FRESH_S + 1) == [(DELTA, {"symbol": "B"})]
+    assert levels.expired(FRESH_S + 1) == []
+    assert levels.expired(FRESH_S + 101) == [(DELTA, {"symbol": "A"})]
+
+
 def test_a_record_that_is_none_is_refused() -> None:
     """The binding sets it aside; it is not counted as anything."""
     with pytest.raises(msgspec.DecodeError):
@@ -81,7 +123,8 @@ def test_every_sample_is_in_the_catalogue() -> None:
     declared = {metric.name: set(metric.labels) for metric in CATALOGUE}
     route = {"market_time_ns": 0, "received_at_ns": 0, "routed_at_ns": 0}
     verdict = {"source": "alpaca", "reason": "malformed", "event": "breaker_opened"}
-    values = _values({**verdict, **route})
+    compared = {"verdict": "consistent", "delta_percent": 0}
+    values = _values({**verdict, **route, **compared})
     for measure in MEASURED.values():
         for sample in measure(values):
             assert set(sample.labels) == declared[sample.name]

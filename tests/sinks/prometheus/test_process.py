@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from infra import topics as declared
 from infra.kafka.batches import BatchProducer, Record
@@ -82,6 +84,43 @@ async def test_what_comes_is_counted_and_what_was_is_not(
         await _until(http, "/metrics", f'{failures}{{reason="invalid_price"}} 1.0\n')
         process.terminate()
         assert await asyncio.wait_for(process.wait(), 5) == 0
+
+
+async def test_a_stage_that_is_dead_is_seen_to_fall_behind(
+    kafka: Broker, topics: str, free_port: Callable[[], int]
+) -> None:
+    """In records and in seconds; and not at all once its group has committed them."""
+    servers, port = kafka.bootstrap_servers, free_port()
+    await _write(servers, topics, declared.VALID, {"source": "alpaca"}, {"source": "alpaca"})
+    env = {
+        "KAFKA_BOOTSTRAP_SERVERS": servers,
+        "TOPIC_PREFIX": topics,
+        "METRICS_PORT": str(port),
+    }
+    of_forward = '{group="forward",topic="ticks"}'
+    async with (
+        _process(env),
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
+    ):
+        await _until(http, "/metrics", f"pipeline_consumer_lag_records{of_forward} 2.0\n")
+        async with http.get("/metrics") as response:
+            (seconds,) = re.findall(
+                rf"pipeline_consumer_lag_seconds{re.escape(of_forward)} (\S+)",
+                await response.text(),
+            )
+        assert 0 < float(seconds) < 60
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=servers, group_id=f"{topics}forward", enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            tp = TopicPartition(topics + declared.VALID.name, 0)
+            consumer.assign([tp])
+            await consumer.commit({tp: 2})
+        finally:
+            await consumer.stop()
+        await _until(http, "/metrics", f"pipeline_consumer_lag_records{of_forward} 0.0\n")
+        await _until(http, "/metrics", f"pipeline_consumer_lag_seconds{of_forward} 0.0\n")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The service levels: what is promised, and what is left of it."""

@@ -234,6 +234,13 @@ CATALOGUE: tuple[Metric, ...] = (
         buckets=REC,
     ),
     Metric(
+        "datasource_router_restoration_time_seconds",
+        "histogram",
+        "router",
+        "From Alpaca reconnected to PRIMARY_ACTIVE (SLI-R2)",
+        buckets=REC,
+    ),
+    Metric(
         "datasource_router_messages_processed_total",
         "counter",
         "prices",

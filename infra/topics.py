@@ -195,6 +195,15 @@ TRANSITIONS = Topic(
     writer="route",
     summary="Every change of the trusted source: when, why, by whom, and its epoch.",
 )
+ROUTER_LOOKS = Topic(
+    name="router.looks",
+    key="router",
+    partitions=1,
+    retention_ms=7 * DAY_MS,
+    schema="processors.looks:Look",
+    writer="route",
+    summary="What the router had read when it decided: with it, its decisions can be made again.",
+)
 SESSIONS = Topic(
     name="market.sessions",
     key="market",
@@ -233,6 +242,15 @@ COMMANDS = Topic(
     writer="operator",
     summary="What operators asked for: who, and why. The one thing that runs from right to left.",
 )
+ANSWERS = Topic(
+    name="ops.answers",
+    key="target",
+    partitions=1,
+    retention_ms=30 * DAY_MS,
+    schema="infra.commands:Answer",
+    writer="route",
+    summary="What came of the operators' commands to the router: done, or refused, and why.",
+)
 
 TOPICS: tuple[Topic, ...] = (
     RAW_ALPACA,
@@ -249,10 +267,12 @@ TOPICS: tuple[Topic, ...] = (
     QUARANTINES,
     FORWARD_SYMBOLS,
     TRANSITIONS,
+    ROUTER_LOOKS,
     SESSIONS,
     ROUTED,
     LATEST,
     COMMANDS,
+    ANSWERS,
 )
 
 RAW_BY_SOURCE = {"alpaca": RAW_ALPACA, "yahoo": RAW_YAHOO}

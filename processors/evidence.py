@@ -8,7 +8,7 @@ A source that is up may be mute. Silence is counted in the market's open time: h
 at noon is a failure, a night of it is nothing.
 """
 
-from dataclasses import dataclass, replace
+import msgspec
 
 from infra.market_calendar import Calendar
 from ingest import events
@@ -21,8 +21,7 @@ HEARTBEAT_NS = 3 * NS
 SILENT_NS = 30 * NS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known of one source.
 
     Attributes:
@@ -96,4 +95,4 @@ def unknown(now: int) -> Evidence:
 
 def presumed_up(now: int) -> Evidence:
     """Return a source that nothing is held against."""
-    return replace(unknown(now), up=True)
+    return Evidence(up=True, since_ns=now, heard_at_ns=now)

@@ -154,3 +154,18 @@ class Tail:
             for records in (await self._consumer.getmany(self._tp, timeout_ms=200)).values():
                 found += records
         return found
+
+    async def since(self, offset: int) -> list[ConsumerRecord]:
+        """Return what is kept from an offset on, up to the end that the partition has now.
+
+        Negative offsets count from the end. What `fresh` returns next comes behind that.
+        """
+        if self._consumer is None:
+            message = "the tail was not started"
+            raise RuntimeError(message)
+        if offset < 0:
+            offset += (await self._consumer.end_offsets([self._tp]))[self._tp]
+        if await self._consumer.position(self._tp) != offset:
+            begin = (await self._consumer.beginning_offsets([self._tp]))[self._tp]
+            self._consumer.seek(self._tp, max(begin, offset))
+        return await self.fresh()

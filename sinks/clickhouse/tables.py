@@ -41,7 +41,8 @@ DEAD_LETTERS = Table("dead_letters")
 
 #: `prices.latest` is not here: it is the last rows of `prices.routed` again. Nor is
 #: `sources.symbols`: what was in fact subscribed is in `source_status`. Nor is what a
-#: stage writes for its successors.
+#: stage writes for its successors (`forward.symbols`, `router.looks`), nor what the router answers
+#: to whoever waits at a command line (`ops.answers`).
 TABLES: Mapping[Topic, Table] = {
     RAW_ALPACA: RAW_TICKS,
     RAW_YAHOO: RAW_TICKS,

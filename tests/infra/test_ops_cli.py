@@ -1,8 +1,11 @@
 """What an operator asks from the command line: what is written, and what is said of mistakes."""
 
+import asyncio
+import contextlib
+import functools
 import getpass
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +15,27 @@ import pytest
 import typer
 
 from infra import ops_cli
-from infra.commands import Command, Failover, Hold, Reconnect, Release, ReloadSymbols
+from infra.commands import (
+    Answer,
+    Command,
+    Failover,
+    Hold,
+    Reconnect,
+    Refused,
+    Release,
+    ReloadSymbols,
+    name_of,
+)
+from infra.kafka.batches import BatchProducer, Record
 from infra.kafka.broker import Broker
-from infra.kafka.read import read_to_end
+from infra.kafka.read import follow, read_to_end
+from infra.ops_cli import EX_REFUSED
 from infra.settings import EX_CONFIG, EX_UNAVAILABLE
 from infra.stack import board as boards
 from infra.stack import up as stack
 from infra.stack.plan import plan
-from infra.topics import COMMANDS
+from infra.stack.refusal import Refusal
+from infra.topics import ANSWERS, COMMANDS
 from tests.infra.stack.test_plan import HERE
 from tests.infra.test_cli import EX_WRONG_COMMAND, sentence, twinfeed
 
@@ -56,28 +72,94 @@ async def test_a_command_is_in_the_log_with_who_and_why(kafka: Broker, topics: s
     assert first.at_ns < second.at_ns < third.at_ns
 
 
+@contextlib.asynccontextmanager
+async def _router(kafka: Broker, topics: str, reason: Refused = "") -> AsyncIterator[None]:
+    """Answer every command in the way that the router does, and one that nobody waits for."""
+    servers, name = kafka.bootstrap_servers, topics + COMMANDS.name
+    producer = BatchProducer(servers, client_id="router")
+    decoder = msgspec.json.Decoder(Command)
+
+    async def answer() -> None:
+        async with contextlib.aclosing(follow(servers, name)) as records:
+            async for record in records:
+                command = decoder.decode(record.value)
+                for offset in (record.offset + 7, record.offset):
+                    event = Answer(
+                        command_offset=offset,
+                        command=name_of(command),
+                        who=command.who,
+                        why=command.why,
+                        at_ns=command.at_ns,
+                        outcome="refused" if reason else "done",
+                        reason=reason,
+                        detail=f"for {command.why}",
+                        state="PRIMARY_ACTIVE",
+                        epoch=3,
+                    )
+                    written = Record(b"router", msgspec.json.encode(event), None)
+                    await producer.send(topics + ANSWERS.name, 0, [written], ANSWERS.header)
+
+    await producer.start()
+    answering = asyncio.create_task(answer())
+    try:
+        yield
+        assert not answering.done()
+    finally:
+        answering.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await answering
+        await producer.stop()
+
+
 @pytest.mark.parametrize(
-    ("arguments", "kind", "said"),
+    ("arguments", "kind", "what"),
     [
-        (("failover", "yahoo"), Failover, "asked router to failover"),
-        (("failover", "alpaca"), Failover, "asked router to failover"),
-        (("hold",), Hold, "asked router to hold"),
-        (("release",), Release, "asked router to release"),
+        (("failover", "yahoo"), Failover, "fail over to yahoo"),
+        (("failover", "alpaca"), Failover, "fail over to alpaca"),
+        (("hold",), Hold, "hold Yahoo"),
+        (("release",), Release, "release Yahoo"),
     ],
 )
-async def test_the_router_is_asked(
-    kafka: Broker, topics: str, arguments: tuple[str, ...], kind: type, said: str
+async def test_the_router_is_asked_and_answers(
+    kafka: Broker, topics: str, arguments: tuple[str, ...], kind: type, what: str
 ) -> None:
-    """With who and why, in the topic that it reads."""
+    """With who and why, in the topic that it reads; what came of it is said."""
     env = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "TOPIC_PREFIX": topics}
-    asked = twinfeed(*arguments, "--why", "a test", "--who", "ann", env=env)
-    assert (asked.returncode, asked.stdout) == (0, f"twinfeed: {said}\n"), asked.stderr
+    asking = functools.partial(twinfeed, *arguments, "--why", "a test", "--who", "ann", env=env)
+    async with _router(kafka, topics):
+        asked = await asyncio.to_thread(asking)
+    said = f"twinfeed: asked the router to {what}: for a test (epoch 3)\n"
+    assert (asked.returncode, asked.stdout) == (0, said), asked.stderr
     ((key, command),) = await _given(kafka, topics)
     assert key == b"router"
     assert isinstance(command, kind)
     assert (command.who, command.why) == ("ann", "a test")
     if isinstance(command, Failover):
         assert command.to == arguments[1]
+
+
+async def test_a_refusal_is_told_with_its_reason(kafka: Broker, topics: str) -> None:
+    """And with an exit code that a script can see."""
+    env = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "TOPIC_PREFIX": topics}
+    asking = functools.partial(twinfeed, "failover", "yahoo", "--why", "a test", env=env)
+    async with _router(kafka, topics, "source_down"):
+        asked = await asyncio.to_thread(asking)
+    said = sentence(asked, EX_REFUSED)
+    assert "the router refuses to fail over to yahoo: for a test (source_down, PRIMARY_" in said
+    assert asked.stdout == ""
+
+
+async def test_a_router_that_does_not_answer_is_told(
+    kafka: Broker, topics: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command is in the log all the same."""
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
+    monkeypatch.setenv("TOPIC_PREFIX", topics)
+    monkeypatch.setattr(ops_cli, "ROUTER_S", 0.2)
+    with pytest.raises(Refusal, match=r"has not answered within 0\.2 s") as refusal:
+        await asyncio.to_thread(ops_cli.hold, why="a test", who="ann")
+    assert refusal.value.exit_code == EX_UNAVAILABLE
+    assert len(await _given(kafka, topics)) == 1
 
 
 @pytest.mark.parametrize(

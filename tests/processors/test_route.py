@@ -1,22 +1,30 @@
 """The router's table, cell by cell, its timing at the edges, and its laws over any history."""
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from infra.commands import Answer, Command
+from infra.market_calendar import ALWAYS_OPEN, Calendar
 from ingest.events import Authenticated, Connected, Disconnected, Heartbeat, Subscribed
-from processors import route
 from processors.events import RouterTransition, State
 from processors.evidence import HEARTBEAT_NS, NS
-from processors.route import AHEAD_NS, GRACE_NS, STARTUP_NS, TABLE, Fallback, Primary
+from processors.route import AHEAD_NS, GRID_NS, Decision, Inputs, decide
+from processors.route_reading import (
+    DISCONNECTED_NS,
+    GRACE_NS,
+    STARTUP_NS,
+    begin,
+    observe,
+)
+from processors.route_table import STATES, TABLE, Fallback, Primary, Signal
 
 T0 = 1_000_000 * NS
-STATES: tuple[State, ...] = ("STARTUP", "PRIMARY_ACTIVE", "FALLBACK_ACTIVE", "BOTH_UNAVAILABLE")
 SIGNALS = tuple(itertools.product(Primary, Fallback))
 
 
@@ -40,30 +48,45 @@ def disconnected(at: int, reason: str = "closed") -> Disconnected:
     return Disconnected(source="alpaca", feed="", session_id="s", at_ns=at, reason=reason)  # type: ignore[arg-type]
 
 
+NOTHING = Inputs()
+
+
 class Watch:
     """A router under test, fed second by second."""
 
-    def __init__(self, state: State = "STARTUP") -> None:
-        self.router = route.begin(T0, state=state)
-        self.now = T0
+    def __init__(
+        self, state: State = "STARTUP", now: int = T0, calendar: Calendar = ALWAYS_OPEN
+    ) -> None:
+        self.router = begin(now, state=state)
+        self.calendar = calendar
+        self.now = now
         self.transitions: list[RouterTransition] = []
+        self.answers: list[Answer] = []
+        self.decisions: list[Decision] = []
 
     def tell(self, fact: Any) -> None:
         """Have the router learn a fact, and decide."""
-        self.router = route.observe(self.router, fact, self.router.offset + 1)
-        self.decide()
+        self.decide(Inputs([(self.router.offset + 1, fact)]))
 
-    def decide(self) -> None:
+    def give(self, command: Command) -> None:
+        """Have the router hear a command, and decide."""
+        self.decide(Inputs(commands=[(self.router.command_offset + 1, command)]))
+
+    def decide(self, inputs: Inputs = NOTHING) -> None:
         """Have the router decide at the present moment."""
-        self.router, transition = route.advance(self.router, self.now)
-        if transition:
-            self.transitions.append(transition)
+        decision = decide(self.router, inputs, self.now, calendar=self.calendar)
+        self.router = decision.router
+        if decision.transition:
+            self.transitions.append(decision.transition)
+            self.decisions.append(decision)
+        if decision.answer:
+            self.answers.append(decision.answer)
 
     def run(self, seconds: float, *, alpaca: bool | None, yahoo: bool | None) -> None:
         """Let time pass; a source is up, down (and says so), or dead (None: says nothing)."""
         end = self.now + int(seconds * NS)
         while self.now < end:
-            self.now = min(self.now + NS // 4, end)
+            self.now = min(self.now + GRID_NS, end)
             for source, up in (("alpaca", alpaca), ("yahoo", yahoo)):
                 if up is not None and (self.now - T0) % NS == 0:
                     self.tell(heartbeat(source, self.now, up=up))
@@ -77,7 +100,7 @@ def test_every_state_has_every_signal() -> None:
 
 
 @pytest.mark.parametrize(("state", "signal"), tuple(itertools.product(STATES, SIGNALS)))
-def test_no_cell_claims_what_is_not_there(state: State, signal: route.Signal) -> None:
+def test_no_cell_claims_what_is_not_there(state: State, signal: Signal) -> None:
     """No signal leads to a source that is down or stale, unless it was just there."""
     primary, fallback = signal
     target = TABLE[state][signal]
@@ -131,7 +154,7 @@ def test_a_longer_one_fails_over_within_a_tick() -> None:
     last = watch.transitions[-1]
     assert (last.from_state, last.to_state) == ("PRIMARY_ACTIVE", "FALLBACK_ACTIVE")
     assert last.reason == "disconnected"
-    assert last.detected_at_ns == gone + route.DISCONNECTED_NS
+    assert last.detected_at_ns == gone + DISCONNECTED_NS
     assert AHEAD_NS < last.switched_at_ns - last.detected_at_ns <= AHEAD_NS + NS // 4
 
 
@@ -143,7 +166,7 @@ def test_a_dead_process_counts_from_its_last_heartbeat() -> None:
     watch.run(11, alpaca=None, yahoo=True)
     last = watch.transitions[-1]
     assert (last.to_state, last.reason) == ("FALLBACK_ACTIVE", "timeout")
-    assert last.detected_at_ns == heard + route.DISCONNECTED_NS
+    assert last.detected_at_ns == heard + DISCONNECTED_NS
 
 
 def test_with_both_gone_it_says_so() -> None:
@@ -218,9 +241,9 @@ def test_a_way_up_that_is_not_finished_is_not_up() -> None:
 
 def test_a_fact_read_again_changes_nothing() -> None:
     """A restart reads some facts twice."""
-    router = route.observe(route.begin(T0), heartbeat("alpaca", T0 + NS), 7)
-    assert route.observe(router, disconnected(T0 + 2 * NS), 7) == router
-    assert route.observe(router, disconnected(T0 + 2 * NS), 3) == router
+    router = observe(begin(T0), heartbeat("alpaca", T0 + NS), 7)
+    assert observe(router, disconnected(T0 + 2 * NS), 7) == router
+    assert observe(router, disconnected(T0 + 2 * NS), 3) == router
 
 
 def test_a_restarted_router_goes_on_where_the_log_left_it() -> None:
@@ -228,38 +251,48 @@ def test_a_restarted_router_goes_on_where_the_log_left_it() -> None:
     watch = Watch()
     watch.run(20, alpaca=True, yahoo=True)
     again = Watch("PRIMARY_ACTIVE")
-    again.router = replace(again.router, epoch=watch.router.epoch)
+    again.router = msgspec.structs.replace(again.router, epoch=watch.router.epoch)
     again.run(20, alpaca=True, yahoo=True)
     assert again.transitions == []
     again.run(12, alpaca=False, yahoo=True)
     assert [t.epoch for t in again.transitions] == [watch.router.epoch + 1]
 
 
-def _resumed(after_s: float, *facts: Any) -> route.Router:
-    """Return a router that takes over so long after the last of the facts that it recalls."""
-    router = route.begin(T0, state="PRIMARY_ACTIVE", epoch=4)
-    for offset, fact in enumerate(facts):
-        router = route.observe(router, fact, offset)
-    return route.resume(router, T0 + int(after_s * NS))
+def _resumed(after_s: float, *facts: Any, state: State = "PRIMARY_ACTIVE") -> Watch:
+    """Return a router that was away for so long, and what it decided on its return."""
+    watch = Watch(state)
+    watch.router = msgspec.structs.replace(watch.router, epoch=4)
+    watch.now = T0 + int(after_s * NS)
+    watch.decide(Inputs(list(enumerate(facts))))
+    return watch
 
 
 def test_a_router_that_takes_over_holds_to_what_it_recalls() -> None:
     """While the sources went on speaking, a disconnection counts from when it was."""
     facts = (heartbeat("alpaca", T0), disconnected(T0 + NS), heartbeat("yahoo", T0 + 12 * NS))
-    _, transition = route.advance(router := _resumed(12.5, *facts), T0 + int(12.5 * NS))
-    assert router.epoch == 4
-    assert transition is not None
+    (transition,) = _resumed(12.5, *facts).transitions
+    assert transition.epoch == 5
     assert transition.to_state == "FALLBACK_ACTIVE"
 
 
 def test_a_silent_log_is_held_against_nobody() -> None:
     """When everything was off, the sources get their time from now on."""
     facts = (heartbeat("alpaca", T0), heartbeat("yahoo", T0), disconnected(T0 + NS, "shutdown"))
-    router, now = _resumed(3_600, *facts), T0 + 3_600 * NS
-    assert route.advance(router, now)[1] is None
-    _, transition = route.advance(router, now + route.DISCONNECTED_NS + NS)
-    assert transition is not None
-    assert transition.to_state == "BOTH_UNAVAILABLE"
+    watch = _resumed(3_600, *facts)
+    watch.run(10, alpaca=None, yahoo=None)
+    assert watch.transitions == []
+    watch.run(0.5, alpaca=None, yahoo=None)
+    assert [t.to_state for t in watch.transitions] == ["BOTH_UNAVAILABLE"]
+
+
+def test_a_silent_log_makes_nobody_available() -> None:
+    """What was away stays so until it says something."""
+    facts = (heartbeat("alpaca", T0), heartbeat("yahoo", T0))
+    watch = _resumed(3_600, *facts, state="BOTH_UNAVAILABLE")
+    watch.run(30, alpaca=None, yahoo=None)
+    assert watch.transitions == []
+    watch.run(1, alpaca=None, yahoo=True)
+    assert [t.to_state for t in watch.transitions] == ["FALLBACK_ACTIVE"]
 
 
 class RouterLaws(RuleBasedStateMachine):
@@ -309,7 +342,7 @@ class RouterLaws(RuleBasedStateMachine):
         alpaca, yahoo = router.alpaca.down_since(now), router.yahoo.down_since(now)
         if router.state == "STARTUP" or alpaca is None or yahoo is None:
             return
-        if now - alpaca > route.DISCONNECTED_NS:
+        if now - alpaca > DISCONNECTED_NS:
             assert router.state == "BOTH_UNAVAILABLE"
 
     @invariant()

@@ -1,17 +1,16 @@
 """What else the router goes by: silence in market time, checks, flapping, and operators."""
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 
 from infra import market_calendar
 from infra.commands import Command, Failover, Hold, Release, ReloadSymbols
 from ingest.events import Stopped
-from processors import route
 from processors.events import State
 from processors.evidence import NS, SILENT_NS
-from processors.route import AHEAD_NS, CHECK_NS, CHECKS, GRACE_NS
+from processors.route import AHEAD_NS, Inputs, decide
+from processors.route_orders import STALE_COMMAND_NS
+from processors.route_reading import CHECK_NS, CHECKS, GRACE_NS
 from tests.processors.test_route import T0, Watch, disconnected, heartbeat
 
 #: 2026-11-24 09:30 in New York; the day before, at the close.
@@ -23,9 +22,7 @@ class MarketWatch(Watch):
     """A router that knows the market's hours, fed with heartbeats whose data are from some time."""
 
     def __init__(self, now: int) -> None:
-        super().__init__("PRIMARY_ACTIVE")
-        self.now = now
-        self.router = route.begin(now, state="PRIMARY_ACTIVE", calendar=market_calendar.load())
+        super().__init__("PRIMARY_ACTIVE", now, market_calendar.load())
 
     def beat(self, seconds: float, *, data: int | None) -> None:
         """Let time pass with both sources up; Alpaca's last data are from `data`, or from now."""
@@ -41,6 +38,7 @@ def test_a_night_without_data_is_no_silence() -> None:
     watch = MarketWatch(CLOSE_BEFORE)
     watch.beat(5, data=CLOSE_BEFORE)
     watch.now = OPENING - 60 * NS
+    replace = msgspec.structs.replace
     heard = replace(watch.router.alpaca, heard_at_ns=watch.now)  # all night long
     watch.router = replace(watch.router, alpaca=heard, yahoo=heard)
     watch.beat(59, data=CLOSE_BEFORE)
@@ -160,11 +158,6 @@ def test_a_stale_fallback_is_not_clung_to() -> None:
     assert watch.router.state == "PRIMARY_ACTIVE"
 
 
-def _give(watch: Watch, command: Command) -> None:
-    watch.router = route.obey(watch.router, command, watch.router.command_offset + 1)
-    watch.decide()
-
-
 def _failover(watch: Watch, to: str) -> Failover:
     return Failover(at_ns=watch.now, who="ann", why="a test", target="router", to=to)  # type: ignore[arg-type]
 
@@ -181,7 +174,7 @@ def test_an_operator_fails_over_holds_and_releases() -> None:
     """At once, with who and why; Alpaca's health changes nothing until the release."""
     watch = Watch()
     watch.run(20, alpaca=True, yahoo=True)
-    _give(watch, _failover(watch, "yahoo"))
+    watch.give(_failover(watch, "yahoo"))
     failover = watch.transitions[-1]
     assert (failover.to_state, failover.reason, failover.by) == ("FALLBACK_ACTIVE", "manual", "ann")
     assert failover.detail == "ann: a test"
@@ -189,7 +182,7 @@ def test_an_operator_fails_over_holds_and_releases() -> None:
     assert failover.command_offset == 0
     watch.run(600, alpaca=True, yahoo=True)
     assert watch.router.state == "FALLBACK_ACTIVE"
-    _give(watch, _release(watch))
+    watch.give(_release(watch))
     assert [t.to_state for t in watch.transitions[-2:]] == ["FALLBACK_ACTIVE", "PRIMARY_ACTIVE"]
     assert watch.transitions[-1].detected_at_ns == watch.now
 
@@ -198,7 +191,7 @@ def test_an_operator_is_named_whole() -> None:
     """A system's name may hold a colon."""
     watch = Watch()
     watch.run(20, alpaca=True, yahoo=True)
-    _give(watch, msgspec.structs.replace(_failover(watch, "yahoo"), who="cron: nightly"))
+    watch.give(msgspec.structs.replace(_failover(watch, "yahoo"), who="cron: nightly"))
     assert watch.transitions[-1].by == "cron: nightly"
 
 
@@ -207,28 +200,105 @@ def test_an_operator_goes_back_without_the_grace_period() -> None:
     watch = Watch("FALLBACK_ACTIVE")
     watch.run(3, alpaca=False, yahoo=True)
     watch.run(2, alpaca=True, yahoo=True)
-    _give(watch, _hold(watch))
-    _give(watch, _failover(watch, "alpaca"))
+    watch.give(_hold(watch))
+    watch.give(_failover(watch, "alpaca"))
     assert (watch.router.state, watch.router.held) == ("PRIMARY_ACTIVE", False)
 
 
 @pytest.mark.parametrize(
-    ("to", "state"), [("yahoo", "PRIMARY_ACTIVE"), ("alpaca", "FALLBACK_ACTIVE")]
+    ("state", "alpaca", "yahoo", "asked", "outcome", "detail", "held"),
+    [
+        ("PRIMARY_ACTIVE", True, True, "yahoo", "done", "yahoo is routed, and held", True),
+        ("PRIMARY_ACTIVE", True, True, "alpaca", "done", "alpaca was routed already", False),
+        (
+            *("PRIMARY_ACTIVE", True, False, "yahoo"),
+            *("source_down", "yahoo without a good poll for 5.0 s", False),
+        ),
+        ("PRIMARY_ACTIVE", True, None, "yahoo", "source_down", "yahoo without a good poll", False),
+        ("FALLBACK_ACTIVE", True, True, "alpaca", "done", "alpaca is routed", False),
+        (
+            *("FALLBACK_ACTIVE", False, True, "yahoo"),
+            *("done", "yahoo was routed already, and held", True),
+        ),
+        (
+            *("FALLBACK_ACTIVE", False, True, "alpaca"),
+            *("source_down", "alpaca disconnected for 5.0 s", False),
+        ),
+        (
+            *("BOTH_UNAVAILABLE", False, False, "yahoo"),
+            *("source_down", "yahoo without a good poll for 5.0 s", False),
+        ),
+        ("STARTUP", False, True, "yahoo", "done", "yahoo is routed, and held", True),
+        ("PRIMARY_ACTIVE", True, True, "hold", "done", "yahoo is held once routed", True),
+        ("FALLBACK_ACTIVE", False, True, "release", "not_held", "yahoo is not held", False),
+    ],
 )
-def test_a_source_that_is_down_cannot_be_asked_for(to: str, state: str) -> None:
-    """An operator's word does not make a dead source speak."""
-    watch = Watch(state)  # type: ignore[arg-type]
-    watch.run(5, alpaca=to == "yahoo", yahoo=to == "alpaca")
-    _give(watch, _failover(watch, to))
-    assert watch.router.state == state
-    assert watch.router.asked is None
+def test_what_comes_of_a_command(  # noqa: PLR0917  # a table
+    state: State,
+    alpaca: bool | None,  # noqa: FBT001
+    yahoo: bool | None,  # noqa: FBT001
+    asked: str,
+    outcome: str,
+    detail: str,
+    held: bool,  # noqa: FBT001
+) -> None:
+    """It is done, or refused with the figures that decided; and then it has changed nothing."""
+    watch = Watch(state)
+    watch.run(5, alpaca=alpaca, yahoo=yahoo)
+    # what the sources did by themselves is not the command's doing
+    before = watch.router
+    others: dict[str, Command] = {"hold": _hold(watch), "release": _release(watch)}
+    command = others.get(asked)
+    watch.give(command or _failover(watch, asked))
+    (answer,) = watch.answers
+    assert (answer.reason or answer.outcome) == outcome
+    assert answer.detail.startswith(detail)
+    assert (answer.who, answer.why, answer.state) == ("ann", "a test", before.state)
+    assert answer.epoch == watch.router.epoch
+    assert watch.router.held is held
+    if answer.outcome == "refused":
+        assert (watch.router.state, watch.router.epoch) == (before.state, before.epoch)
+
+
+def test_a_hold_is_kept_and_released_once() -> None:
+    """Held twice is held; released twice is refused."""
+    watch = Watch("FALLBACK_ACTIVE")
+    watch.run(5, alpaca=False, yahoo=True)
+    for command in (_hold(watch), _hold(watch), _release(watch), _release(watch)):
+        watch.give(command)
+    assert [(a.command, a.outcome, a.reason) for a in watch.answers] == [
+        ("hold", "done", ""),
+        ("hold", "done", ""),
+        ("release", "done", ""),
+        ("release", "refused", "not_held"),
+    ]
+    assert watch.answers[1].detail == "yahoo was held already"
+
+
+def test_a_refused_failover_leaves_a_hold_as_it_was() -> None:
+    """To Alpaca it would have released; it did not come to that."""
+    watch = Watch("FALLBACK_ACTIVE")
+    watch.run(5, alpaca=False, yahoo=True)
+    watch.give(_hold(watch))
+    watch.give(_failover(watch, "alpaca"))
+    assert watch.answers[-1].outcome == "refused"
+    assert watch.router.held
+
+
+def test_what_was_asked_of_a_silent_yahoo_says_for_how_long() -> None:
+    """A poller that died says nothing."""
+    watch = Watch("PRIMARY_ACTIVE")
+    watch.run(5, alpaca=True, yahoo=True)
+    watch.run(7, alpaca=True, yahoo=None)
+    watch.give(_failover(watch, "yahoo"))
+    assert watch.answers[-1].detail == "yahoo silent for 7.0 s"
 
 
 def test_a_hold_does_not_keep_a_stale_source() -> None:
     """Availability goes before what was asked."""
     watch = Watch()
     watch.run(20, alpaca=True, yahoo=True)
-    _give(watch, _failover(watch, "yahoo"))
+    watch.give(_failover(watch, "yahoo"))
     watch.run(30, alpaca=True, yahoo=False)
     assert watch.router.state == "PRIMARY_ACTIVE"
     assert watch.router.held
@@ -239,16 +309,92 @@ def test_a_command_of_another_time_or_for_others_is_not_carried_out() -> None:
     watch = Watch()
     watch.run(20, alpaca=True, yahoo=True)
     old = msgspec.structs.replace(
-        _failover(watch, "yahoo"), at_ns=watch.now - route.STALE_COMMAND_NS - NS
+        _failover(watch, "yahoo"), at_ns=watch.now - STALE_COMMAND_NS - NS
     )
-    _give(watch, old)
-    _give(watch, ReloadSymbols(at_ns=watch.now, who="ann", why="x", target="all"))
+    watch.give(old)
+    assert [(a.outcome, a.reason) for a in watch.answers] == [("refused", "too_old")]
+    assert not watch.router.held
+    watch.give(ReloadSymbols(at_ns=watch.now, who="ann", why="x", target="all"))
     assert watch.router.state == "PRIMARY_ACTIVE"
+    assert len(watch.answers) == 1
     # and one that was read before changes nothing
-    router = replace(watch.router, held=False)
-    assert route.obey(router, _hold(watch), router.command_offset) == router
+    again = Inputs(commands=[(watch.router.command_offset, _hold(watch))])
+    assert not decide(watch.router, again, watch.now).router.held
 
 
 def test_the_grace_period_is_as_documented() -> None:
     """Ten seconds, the README says."""
     assert GRACE_NS == 10 * NS
+
+
+def _measured(watch: Watch) -> list[tuple[str, float | None, float | None]]:
+    return [
+        (
+            decision.router.state,
+            None if decision.recovery_ns is None else decision.recovery_ns / NS,
+            None if decision.restoration_ns is None else decision.restoration_ns / NS,
+        )
+        for decision in watch.decisions
+    ]
+
+
+def test_recovery_and_restoration_are_measured() -> None:
+    """From the failure's detection to Yahoo, and from Alpaca's return to Alpaca."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    watch.run(12, alpaca=False, yahoo=True)
+    watch.run(12, alpaca=True, yahoo=True)
+    assert _measured(watch) == [
+        ("PRIMARY_ACTIVE", None, None),
+        ("FALLBACK_ACTIVE", pytest.approx(0.4), None),
+        ("PRIMARY_ACTIVE", None, pytest.approx(10.15)),
+    ]
+
+
+def test_a_recovery_by_way_of_nothing_is_measured_whole() -> None:
+    """While both were away nobody had taken over."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=False)
+    watch.run(12, alpaca=False, yahoo=False)
+    watch.run(30, alpaca=False, yahoo=False)
+    watch.run(1, alpaca=False, yahoo=True)
+    states = [(state, recovery) for state, recovery, _ in _measured(watch)]
+    assert states == [
+        ("PRIMARY_ACTIVE", None),
+        ("BOTH_UNAVAILABLE", None),
+        ("FALLBACK_ACTIVE", pytest.approx(32.15)),
+    ]
+    # it goes and comes again: that is no failure of Alpaca's any more
+    watch.run(5, alpaca=False, yahoo=False)
+    watch.run(1, alpaca=False, yahoo=True)
+    assert [recovery for _, recovery, _ in _measured(watch)][3:] == [None, None]
+
+
+def test_an_outage_that_alpaca_ends_is_no_recovery() -> None:
+    """Yahoo never took over, and the next failure is counted from its own detection."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=False)
+    watch.run(12, alpaca=False, yahoo=False)
+    watch.run(15, alpaca=True, yahoo=False)
+    watch.run(20, alpaca=True, yahoo=True)
+    watch.run(12, alpaca=False, yahoo=True)
+    assert [(state, recovery) for state, recovery, _ in _measured(watch)][2:] == [
+        ("PRIMARY_ACTIVE", None),
+        ("FALLBACK_ACTIVE", pytest.approx(0.4)),
+    ]
+
+
+def test_what_an_operator_had_wait_is_no_restoration() -> None:
+    """How long a hold lasted says nothing of the router; nor does what was done by hand."""
+    watch = Watch()
+    watch.run(20, alpaca=True, yahoo=True)
+    watch.give(_failover(watch, "yahoo"))
+    watch.run(60, alpaca=True, yahoo=True)
+    watch.give(_release(watch))
+    watch.give(_failover(watch, "yahoo"))
+    watch.give(_failover(watch, "alpaca"))
+    watch.give(_failover(watch, "yahoo"))
+    watch.run(10, alpaca=True, yahoo=False)
+    states = [(state, restoration) for state, _, restoration in _measured(watch)]
+    assert len(states) == 7
+    assert all(restoration is None for _, restoration in states)

@@ -55,6 +55,8 @@ async def test_a_tail_has_whatever_was_acknowledged_before_it_was_asked(
     await tail.stop()  # of what was never started
     with pytest.raises(RuntimeError, match="was not started"):
         await tail.fresh()
+    with pytest.raises(RuntimeError, match="was not started"):
+        await tail.since(0)
     await tail.start()
     try:
         async with asyncio.timeout(60):
@@ -63,5 +65,12 @@ async def test_a_tail_has_whatever_was_acknowledged_before_it_was_asked(
                 await _write(servers, topic, [b"%d" % number, b"and"])
                 assert [r.value for r in await tail.fresh()] == [b"%d" % number, b"and"]
             assert await tail.fresh() == []
+            # and, as often as somebody wants, what came before
+            assert [r.offset for r in await tail.since(38)] == [38, 39]
+            assert [r.offset for r in await tail.since(-3)] == [37, 38, 39]
+            assert len(await tail.since(-100)) == 40
+            assert await tail.since(40) == []
+            await _write(servers, topic, [b"last"])
+            assert [r.value for r in await tail.since(40)] == [b"last"]
     finally:
         await tail.stop()

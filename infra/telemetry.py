@@ -34,7 +34,7 @@ HOP = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25
 REC = (0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
 
 About = Literal[
-    "alpaca", "yahoo", "backfill", "router", "forward", "prices", "pipeline", "clickhouse"
+    "alpaca", "yahoo", "backfill", "router", "forward", "prices", "pipeline", "clickhouse", "hub"
 ]
 
 
@@ -273,12 +273,48 @@ CATALOGUE: tuple[Metric, ...] = (
         E2E,
     ),
     Metric(
+        "alpaca_message_latency_seconds",
+        "histogram",
+        "hub",
+        "Market event time to SignalR send completed (SLI-L1)",
+        {"source": SOURCES},
+        E2E,
+    ),
+    Metric(
+        "alpaca_websocket_to_signalr_seconds",
+        "histogram",
+        "hub",
+        "WebSocket receipt to SignalR send completed (SLI-L2)",
+        buckets=HOP,
+    ),
+    Metric(
+        "multiasset_broadcast_duration_seconds",
+        "histogram",
+        "hub",
+        "Time in the broadcast stage",
+        buckets=HOP,
+    ),
+    Metric(
+        "signalr_broadcast_duration_seconds",
+        "histogram",
+        "hub",
+        "Time in SignalR send",
+        buckets=HOP,
+    ),
+    Metric(
+        "signalr_connections",
+        "gauge",
+        "hub",
+        "Open SignalR connections",
+        {"hub": ("market-data", "dashboard")},
+    ),
+    Metric(
         "pipeline_records_processed_total",
         "counter",
         "pipeline",
         "Records leaving a stage",
         {
-            "stage": ("validate", "route", "forward", "clickhouse"),
+            "stage": ("validate", "route", "forward", "clickhouse", "hub"),
             "result": ("ok", "error", "dead_letter"),
         },
     ),

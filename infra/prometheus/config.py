@@ -15,6 +15,7 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "alpaca-backfill": ("backfill",),
     "alpaca-router": ("validate", "route", "forward"),
     "alpaca-sink": ("clickhouse", "prometheus-sink"),
+    "alpaca-hub": ("hub",),
     "prometheus": ("prometheus",),
     "alertmanager": ("alertmanager",),
 }

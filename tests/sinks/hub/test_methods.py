@@ -99,8 +99,12 @@ def test_all_of_the_asset_class() -> None:
     assert caller.client.everything
     ((event, _),) = events(hub, "UnsubscribeFromAssetClass", "STOCK", caller=caller)
     assert event == "UnsubscriptionConfirmed"
-    assert not caller.client.everything
-    ((event, said),) = events(hub, "SubscribeToAssetClass", "FX", caller=caller)
+    assert not hub.fanout.subscribers("AAPL")
+
+
+def test_another_asset_class_has_no_group() -> None:
+    """There are stocks alone."""
+    ((event, said),) = events(a_hub(), "SubscribeToAssetClass", "FX")
     assert (event, said["error"]) == ("SubscriptionError", "InvalidAssetClass")
 
 

@@ -1,0 +1,88 @@
+"""`python -m sinks.hub`: the SignalR hub, until it is told to end."""
+
+import asyncio
+import logging
+import sys
+
+import structlog
+from aiokafka.errors import KafkaConnectionError
+
+from infra.process import cannot_listen, live, no_broker
+from infra.settings import load
+from infra.telemetry import Meters, configure_logging
+from sinks.hub.access import Access
+from sinks.hub.broadcast import Broadcast
+from sinks.hub.feed import Feed
+from sinks.hub.methods import Hub
+from sinks.hub.server import Limits, Server
+from sinks.hub.settings import HubSettings
+
+_log = structlog.get_logger()
+
+
+class Process:
+    """The hub's process: wired once, run until told to end, and ended in order."""
+
+    def __init__(self, settings: HubSettings) -> None:
+        self._settings = settings
+        self._meters = Meters("hub", "pipeline", stage="hub")
+        self._missing: str | None = "Kafka"
+
+    async def run(self) -> int:
+        """Run until SIGTERM or SIGINT; return the exit code."""
+        return await live(
+            self._live,
+            settings=self._settings,
+            meters=self._meters,
+            waiting_for=lambda: self._missing,
+        )
+
+    async def _live(self, stop: asyncio.Event) -> int:
+        settings = self._settings
+        if settings.hub_anonymous:
+            _log.warning(
+                "prices_go_to_anybody",
+                hint="the vendors' licences forbid handing prices on to others",
+            )
+        secret = settings.hub_jwt_secret
+        access = Access(
+            secret=secret.get_secret_value() if secret else None,
+            audience=settings.hub_jwt_audience,
+            anonymous=settings.hub_anonymous,
+            origins=settings.origins,
+        )
+        broadcast = Broadcast(Hub(), self._meters)
+        feed = Feed(settings, broadcast, self._meters)
+        server = Server(broadcast, access, Limits(clients=settings.hub_max_clients))
+        try:
+            await feed.start()
+            host, port = settings.hub_host, settings.hub_port
+            try:
+                port = await server.start(host, port)
+            except OSError as error:
+                raise cannot_listen(host, port, error, variable="HUB_PORT") from error
+            _log.info("hub_open", host=host, port=port)
+            self._missing = None
+            await feed.run(stop)
+        except KafkaConnectionError as error:
+            raise no_broker(settings.kafka_bootstrap_servers) from error
+        finally:
+            await server.stop()
+            await feed.stop()
+        return 0
+
+
+def main() -> int:
+    """Run the hub, and return the exit code."""
+    settings = load(HubSettings)
+    configure_logging("hub", settings.log_level)
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)  # it tells its whole day at INFO
+
+    async def run() -> int:
+        return await Process(settings).run()
+
+    return asyncio.run(run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

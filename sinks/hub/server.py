@@ -149,11 +149,13 @@ class Server:
         if self._site:
             await self._site.stop()
             self._site = None
-        farewell = Close("the hub is going away", allow_reconnect=True)
+        # without an error: pysignalr takes one for the end, whatever else is said
+        farewell = Close(allow_reconnect=True)
         for connection in self._sockets:
             connection.say(farewell)
         closing = [
-            socket.close(code=WSCloseCode.SERVICE_RESTART) for socket in self._sockets.values()
+            socket.close(code=WSCloseCode.SERVICE_RESTART, message=b"the hub is going away")
+            for socket in self._sockets.values()
         ]
         await asyncio.gather(*closing)
         for task in self._tasks:

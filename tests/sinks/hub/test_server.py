@@ -97,7 +97,7 @@ async def test_the_end_is_said_with_leave_to_come_back() -> None:
         await client.event("ConnectionStatus")
         stopping = asyncio.create_task(hub.server.stop())
         said = await client.hear()
-        assert (said["type"], said["allowReconnect"]) == (7, True)
+        assert said == {"type": 7, "allowReconnect": True}
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", hub.port)
         assert await client.hear() is None

@@ -23,7 +23,7 @@ SECRET = "a secret of at least thirty-two bytes"
 
 def a_token(**claims: Any) -> str:
     """A user's token."""
-    return jwt.encode({"sub": "ann", "exp": time.time() + 60, **claims}, SECRET, "HS256")
+    return jwt.encode({"sub": "ann", "exp": time.time() + 3600, **claims}, SECRET, "HS256")
 
 
 async def test_subscribe_and_receive() -> None:

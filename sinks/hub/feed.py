@@ -13,12 +13,12 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from infra import topics
+from infra.fence import Story
 from infra.kafka.read import read_to_end
 from infra.settings import StageSettings
 from infra.telemetry import Meters
 from ingest.events import SymbolsFollowed
 from processors.events import RoutedPrice, RouterTransition, SessionChanged
-from processors.fence import Story
 from processors.validate import UNREADABLE
 from sinks.hub import words
 from sinks.hub.broadcast import Broadcast

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import sys
 
 import structlog
@@ -18,6 +19,9 @@ from sinks.hub.server import Limits, Server
 from sinks.hub.settings import HubSettings
 
 _log = structlog.get_logger()
+
+#: What the hub opens besides its clients' sockets: the log's, its own, those that ask over HTTP.
+OTHER_FILES = 256
 
 
 class Process:
@@ -44,6 +48,7 @@ class Process:
                 "prices_go_to_anybody",
                 hint="the vendors' licences forbid handing prices on to others",
             )
+        _allow_sockets(settings.hub_max_clients)
         secret = settings.hub_jwt_secret
         access = Access(
             secret=secret.get_secret_value() if secret else None,
@@ -70,6 +75,23 @@ class Process:
             await server.stop()
             await feed.stop()
         return 0
+
+
+def _allow_sockets(clients: int) -> None:
+    """Have the system let us open as many sockets as clients may come."""
+    wanted = clients + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        _log.warning(
+            "fewer_clients_than_may_be",
+            files=allowed,
+            wanted=wanted,
+            hint="raise the limit of open files (ulimit -n), or lower HUB_MAX_CLIENTS",
+        )
 
 
 def main() -> int:

@@ -87,7 +87,7 @@ class Broadcast:
         not_before = clock()
         while True:
             await self._wake.wait()
-            now = now_ns()
+            now = time.monotonic_ns()
             at_ns = self.hub.fanout.wake_at_ns(now)
             if at_ns is None:
                 self._wake.clear()
@@ -101,7 +101,7 @@ class Broadcast:
     def flush(self) -> None:
         """Send what is due."""
         began = time.perf_counter()
-        flush = self.hub.fanout.flush(now_ns(), self._busy)
+        flush = self.hub.fanout.flush(time.monotonic_ns(), self._busy)
         for client in flush.hopeless:
             connection = self.connections[client]
             _log.info("client_too_slow", connection=connection.id, hub=connection.hub)

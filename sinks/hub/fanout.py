@@ -7,7 +7,8 @@ put together once for all of them.
 
 Nobody waits for a client. One that has not taken yet what it was sent before is not sent more: its
 symbols are remembered, each once, and when it has drained it gets their latest values. One that
-stays behind for too long is hopeless.
+stays behind for too long is hopeless. All times are those of a clock that only counts: one that is
+set back would silence every symbol until it is where it was.
 """
 
 from collections import defaultdict

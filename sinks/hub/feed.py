@@ -63,6 +63,8 @@ class Feed:
             }.items()
         }
         self._consumer: AIOKafkaConsumer | None = None
+        #: Whether what is read is news; what was there before we came is not measured.
+        self._live = False
 
     async def start(self) -> None:
         """Read what was. Raises aiokafka.errors.KafkaConnectionError where no broker answers."""
@@ -76,6 +78,7 @@ class Feed:
         await asyncio.gather(*(self._load(p) for p in range(topics.LATEST.partitions)))
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
             await self._read(consumer)
+        self._live = True
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -128,7 +131,8 @@ class Feed:
                     _log.warning("record_unreadable", topic=topic, error=str(error))
 
     def _count(self, result: str, amount: int) -> None:
-        self._meters.add("pipeline_records_processed_total", amount, stage="hub", result=result)
+        if self._live:
+            self._meters.add("pipeline_records_processed_total", amount, stage="hub", result=result)
 
     def _prices(self, values: list[bytes]) -> None:
         prices = [_price.decode(value) for value in values]

@@ -1,9 +1,22 @@
 """How much a client may ask for; pure."""
 
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
 NS: Final = 1_000_000_000
+
+
+class Moment(NamedTuple):
+    """Now, by two clocks.
+
+    Attributes:
+        at_ns: since the epoch: what people are told.
+        counted_ns: by a clock that only counts, which nobody can set: what intervals are taken by.
+
+    """
+
+    at_ns: int
+    counted_ns: int
 
 
 class Window:
@@ -21,7 +34,12 @@ class Window:
         self._at: deque[int] = deque()
 
     def allows(self, now_ns: int) -> bool:
-        """Count one more where that is allowed, and return whether it was."""
+        """Count one more where that is allowed, and return whether it was.
+
+        Args:
+            now_ns: by a clock that only counts.
+
+        """
         while self._at and now_ns - self._at[0] >= self._within_ns:
             self._at.popleft()
         if len(self._at) >= self._most:

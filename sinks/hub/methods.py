@@ -10,7 +10,7 @@ from typing import Any, Final
 from processors.events import RoutedPrice, RouterTransition, SessionChanged
 from sinks.hub import words
 from sinks.hub.fanout import Client, Fanout
-from sinks.hub.limits import Window
+from sinks.hub.limits import Moment, Window
 from sinks.hub.protocol.messages import Completion, Invocation, Message
 
 #: The codes of `SubscriptionError`.
@@ -18,6 +18,7 @@ INVALID_ASSET_CLASS: Final = "InvalidAssetClass"
 NO_SYMBOLS: Final = "NoSymbols"
 UNKNOWN_SYMBOL: Final = "UnknownSymbol"
 RATE_LIMITED: Final = "RateLimited"
+INTERNAL_ERROR: Final = "InternalError"
 
 #: How many calls that subscribe or unsubscribe a client may make.
 SUBSCRIPTIONS, WITHIN_S = 100, 60.0
@@ -52,7 +53,7 @@ class Hub:
         self.followed: dict[str, list[str]] = {}
         self.session: SessionChanged | None = None
         self.transition: RouterTransition | None = None
-        self._methods: dict[str, Callable[[Caller, Sequence[Any], int], list[Message]]] = {
+        self._methods: dict[str, Callable[[Caller, Sequence[Any], Moment], list[Message]]] = {
             name.lower(): method
             for name, method in {
                 "SubscribeToPriceUpdates": self._subscribe,
@@ -97,70 +98,79 @@ class Hub:
             ],
         )
 
-    def call(self, caller: Caller, invocation: Invocation, now_ns: int) -> list[Message]:
+    def call(self, caller: Caller, invocation: Invocation, now: Moment) -> list[Message]:
         """Carry out what a client asks for, and return what it is answered, in order."""
         method = self._methods.get(invocation.target.lower())
         if method is None:
             error = f"Unknown hub method '{invocation.target[:60]}'"
             return [] if invocation.id is None else [Completion(invocation.id, error=error)]
         try:
-            said = method(caller, invocation.arguments, now_ns)
+            said = method(caller, invocation.arguments, now)
         except _Refused as refused:
             said = [_error(refused, invocation.arguments)]
         return said if invocation.id is None else [*said, Completion(invocation.id)]
 
-    def _subscribe(self, caller: Caller, arguments: Sequence[Any], now_ns: int) -> list[Message]:
-        symbols = _symbols(caller, arguments, now_ns)
+    def broken(self, invocation: Invocation) -> list[Message]:
+        """Return what a client is told whose call met a fault of ours."""
+        sentence = "the hub failed at this call, and has logged why"
+        refused = _Refused(INTERNAL_ERROR, sentence)
+        said = [_error(refused, invocation.arguments)]
+        if invocation.id is None:
+            return said
+        return [*said, Completion(invocation.id, error=sentence)]
+
+    def _subscribe(self, caller: Caller, arguments: Sequence[Any], now: Moment) -> list[Message]:
+        symbols = _symbols(caller, arguments, now)
         known = [symbol for symbol in symbols if self.knows(symbol)]
         unknown = [symbol for symbol in symbols if not self.knows(symbol)]
         said: list[Message] = []
         if known:
-            self.fanout.subscribe(caller.client, known, now_ns)
-            said.append(_confirmed("SubscriptionConfirmed", known, now_ns))
+            self.fanout.subscribe(caller.client, known, now.counted_ns)
+            said.append(_confirmed("SubscriptionConfirmed", known, now))
         if unknown:
             listed = ", ".join(unknown[:NAMED]) + (", ..." if len(unknown) > NAMED else "")
             refused = _Refused(UNKNOWN_SYMBOL, f"not followed here: {listed}", unknown[:NAMED])
             said.append(_error(refused, arguments))
         return said
 
-    def _unsubscribe(self, caller: Caller, arguments: Sequence[Any], now_ns: int) -> list[Message]:
-        symbols = _symbols(caller, arguments, now_ns)
+    def _unsubscribe(self, caller: Caller, arguments: Sequence[Any], now: Moment) -> list[Message]:
+        symbols = _symbols(caller, arguments, now)
         self.fanout.unsubscribe(caller.client, symbols)
-        return [_confirmed("UnsubscriptionConfirmed", symbols, now_ns)]
+        return [_confirmed("UnsubscriptionConfirmed", symbols, now)]
 
     def _subscribe_to_all(
-        self, caller: Caller, arguments: Sequence[Any], now_ns: int
+        self, caller: Caller, arguments: Sequence[Any], now: Moment
     ) -> list[Message]:
-        _asset_class(caller, arguments, now_ns)
-        self.fanout.subscribe_to_all(caller.client, now_ns)
-        confirmed = {"assetClass": words.ASSET_CLASS, "timestamp": words.iso(now_ns)}
+        _asset_class(caller, arguments, now)
+        self.fanout.subscribe_to_all(caller.client, now.counted_ns)
+        confirmed = {"assetClass": words.ASSET_CLASS, "timestamp": words.iso(now.at_ns)}
         return [Invocation("AssetClassSubscriptionConfirmed", [confirmed])]
 
     def _unsubscribe_from_all(
-        self, caller: Caller, arguments: Sequence[Any], now_ns: int
+        self, caller: Caller, arguments: Sequence[Any], now: Moment
     ) -> list[Message]:
-        _asset_class(caller, arguments, now_ns)
+        _asset_class(caller, arguments, now)
         self.fanout.unsubscribe_from_all(caller.client)
-        return [_confirmed("UnsubscriptionConfirmed", [], now_ns)]
+        return [_confirmed("UnsubscriptionConfirmed", [], now)]
 
     def _subscribe_to_market(
-        self, caller: Caller, arguments: Sequence[Any], now_ns: int
+        self, caller: Caller, arguments: Sequence[Any], now: Moment
     ) -> list[Message]:
         if arguments:
-            _asset_class(caller, arguments, now_ns)
+            _asset_class(caller, arguments, now)
         caller.market_status = True
-        return self._market(caller, (), now_ns)
+        return self._market(caller, (), now)
 
-    def _market(self, _: Caller, __: Sequence[Any], now_ns: int) -> list[Message]:
-        status = {**words.market_status(self.session), "timestamp": words.iso(now_ns)}
+    def _market(self, _: Caller, __: Sequence[Any], now: Moment) -> list[Message]:
+        status = {**words.market_status(self.session), "timestamp": words.iso(now.at_ns)}
         return [Invocation("CurrentMarketStatus", [status])]
 
 
-def _confirmed(event: str, symbols: list[str], now_ns: int) -> Message:
+def _confirmed(event: str, symbols: list[str], now: Moment) -> Message:
     confirmed = {
         "assetClass": words.ASSET_CLASS,
         "symbols": symbols,
-        "timestamp": words.iso(now_ns),
+        "timestamp": words.iso(now.at_ns),
     }
     return Invocation(event, [confirmed])
 
@@ -180,8 +190,8 @@ def _error(refused: _Refused, arguments: Sequence[Any]) -> Message:
     )
 
 
-def _asset_class(caller: Caller, arguments: Sequence[Any], now_ns: int) -> None:
-    if not caller.subscriptions.allows(now_ns):
+def _asset_class(caller: Caller, arguments: Sequence[Any], now: Moment) -> None:
+    if not caller.subscriptions.allows(now.counted_ns):
         sentence = f"more than {SUBSCRIPTIONS} subscriptions in {WITHIN_S:.0f} seconds"
         raise _Refused(RATE_LIMITED, sentence)
     given = arguments[0] if arguments else None
@@ -191,9 +201,9 @@ def _asset_class(caller: Caller, arguments: Sequence[Any], now_ns: int) -> None:
         raise _Refused(INVALID_ASSET_CLASS, sentence)
 
 
-def _symbols(caller: Caller, arguments: Sequence[Any], now_ns: int) -> list[str]:
+def _symbols(caller: Caller, arguments: Sequence[Any], now: Moment) -> list[str]:
     """Return the symbols of a call: one, or a list, each once."""
-    _asset_class(caller, arguments, now_ns)
+    _asset_class(caller, arguments, now)
     given = arguments[1] if len(arguments) > 1 else None
     listed = [given] if isinstance(given, str) else given
     if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -19,10 +20,17 @@ from sinks.hub.access import Access, RefusedError, User, token_in, without_secre
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.connection import Connection, keep_little
 from sinks.hub.frames import frame
-from sinks.hub.limits import Window
+from sinks.hub.limits import Moment, Window
 from sinks.hub.protocol import handshake, negotiate
 from sinks.hub.protocol.handshake import Encoding
-from sinks.hub.protocol.messages import Close, Invocation, Ping, ProtocolError, StreamInvocation
+from sinks.hub.protocol.messages import (
+    Close,
+    Invocation,
+    Message,
+    Ping,
+    ProtocolError,
+    StreamInvocation,
+)
 
 _log = structlog.get_logger()
 
@@ -121,6 +129,8 @@ class Server:
         self._since: dict[object, float] = {}
         self._asking: set[object] = set()
         self._sockets: dict[Connection, web.WebSocketResponse] = {}
+        #: How many have a socket, and have not said yet which encoding they speak.
+        self._greeting = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, host: str, port: int) -> int:
@@ -179,6 +189,8 @@ class Server:
             response = await handler(request)
         except web.HTTPException as error:
             response = problem(error.status, error.reason)
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
         except RefusedError as error:
             response = problem(401, str(error))
             response.headers["WWW-Authenticate"] = "Bearer"
@@ -202,13 +214,18 @@ class Server:
     def _user(self, request: web.Request) -> User:
         return self.access.user(token_in(request.headers, request.query))
 
-    def _full(self) -> bool:
-        return len(self.broadcast.connections) >= self._limits.clients
+    def _no_room(self) -> str | None:
+        """Return why nobody else may come in, if so."""
+        if self._leaving:
+            return "the hub is going away"
+        if len(self.broadcast.connections) + self._greeting >= self._limits.clients:
+            return "as many clients are connected as may be"
+        return None
 
     async def _negotiate(self, request: web.Request) -> web.Response:
         user = self._user(request)
-        if self._full() or self._leaving:
-            return problem(503, "as many clients are connected as may be")
+        if no_room := self._no_room():
+            return problem(503, no_room)
         version = request.query.get("negotiateVersion", "0")
         random = secrets.token_bytes(16)
         token = negotiate.token(random, secret=self._secret, user=user.name, now_ns=now_ns())
@@ -222,8 +239,8 @@ class Server:
         )
         if not socket.can_prepare(request):
             return problem(400, "expected a WebSocket: this hub has no other transport")
-        if self._full() or self._leaving:
-            return problem(503, "as many clients are connected as may be")
+        if no_room := self._no_room():
+            return problem(503, no_room)
         try:
             id_ = self._id(request.query.get("id"), user)
         except negotiate.TokenError as error:
@@ -232,14 +249,17 @@ class Server:
         if transport is None:
             return problem(400, "the client has left")
         keep_little(transport)
-        await socket.prepare(request)
-        hub = request.path.rpartition("/")[2]
+        self._greeting += 1
         try:
+            await socket.prepare(request)
             encoding, rest = await self._shake_hands(socket)
         except ProtocolError as error:
             transport.write(frame(handshake.refusal(str(error)), binary=False))
             await socket.close(code=WSCloseCode.PROTOCOL_ERROR)
             return socket
+        finally:
+            self._greeting -= 1
+        hub = request.path.rpartition("/")[2]
         transport.write(frame(handshake.ACCEPTED, binary=encoding.binary))
         connection = Connection(transport, encoding, id=id_, user=user, hub=hub)
         self._sockets[connection] = socket
@@ -289,21 +309,29 @@ class Server:
         await socket.close(code=WSCloseCode.POLICY_VIOLATION)
 
     def _take(self, connection: Connection, data: bytes, window: Window) -> None:
-        hub = self.broadcast.hub
         for message in connection.encoding.decode(data):
-            if not window.allows(now_ns()):
+            now = Moment(now_ns(), time.monotonic_ns())
+            if not window.allows(now.counted_ns):
                 reason = "too many messages"
                 raise _Farewell(reason)
             match message:
                 case Invocation():
-                    connection.say(*hub.call(connection.caller, message, now_ns()))
+                    connection.say(*self._called(connection, message, now))
                 case StreamInvocation(target, id_):
                     # as a method that we do not have, which it is
                     call = Invocation(f"{target} (a stream)", [], id_)
-                    connection.say(*hub.call(connection.caller, call, now_ns()))
+                    connection.say(*self._called(connection, call, now))
                 case Close():
                     raise _Farewell
         self.broadcast.wake()
+
+    def _called(self, connection: Connection, call: Invocation, now: Moment) -> list[Message]:
+        hub = self.broadcast.hub
+        try:
+            return hub.call(connection.caller, call, now)
+        except Exception:  # noqa: BLE001  # a bug of ours costs one call, and nobody else anything
+            _log.exception("call_failed", connection=connection.id, target=call.target[:60])
+            return hub.broken(call)
 
     async def _ping_all(self) -> None:
         while True:

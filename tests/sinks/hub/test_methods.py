@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinks.hub import words
+from sinks.hub.limits import Moment
 from sinks.hub.methods import SUBSCRIPTIONS, Caller, Hub
 from sinks.hub.protocol.messages import Completion, Invocation
 from tests.sinks.hub.prices import NOW, SESSION, price, transition
+
+AT = Moment(NOW, 7)
 
 
 def a_hub() -> Hub:
@@ -23,7 +26,7 @@ def a_hub() -> Hub:
 
 def events(hub: Hub, target: str, *arguments: Any, caller: Caller | None = None) -> list[Any]:
     """What a call is answered, without its completion: (event, argument)."""
-    said = hub.call(caller or Caller("json"), Invocation(target, arguments, "7"), NOW)
+    said = hub.call(caller or Caller("json"), Invocation(target, arguments, "7"), AT)
     assert said[-1] == Completion("7")
     assert all(isinstance(message, Invocation) for message in said[:-1])
     return [(m.target, *m.arguments) for m in said[:-1] if isinstance(m, Invocation)]
@@ -83,10 +86,11 @@ def test_the_hundred_and_first_in_a_minute_is_refused() -> None:
     hub, caller = a_hub(), Caller("json")
     call = Invocation("SubscribeToPriceUpdates", ["STOCK", "AAPL"])
     for _ in range(SUBSCRIPTIONS):
-        hub.call(caller, call, NOW)
-    refused = hub.call(caller, call, NOW + 59 * 10**9)
+        hub.call(caller, call, AT)
+    # a wall clock that was set back locks nobody out
+    refused = hub.call(caller, call, Moment(NOW - 10**15, AT.counted_ns + 59 * 10**9))
     assert "RateLimited" in repr(refused)
-    (confirmed,) = hub.call(caller, call, NOW + 60 * 10**9)
+    (confirmed,) = hub.call(caller, call, Moment(NOW - 10**15, AT.counted_ns + 60 * 10**9))
     assert isinstance(confirmed, Invocation)
     assert confirmed.target == "SubscriptionConfirmed"
 
@@ -133,14 +137,14 @@ def test_the_market() -> None:
 def test_an_unknown_method_fails_where_somebody_waits() -> None:
     """As every SignalR server says it."""
     hub = a_hub()
-    (said,) = hub.call(Caller("json"), Invocation("Nope", [], "1"), NOW)
+    (said,) = hub.call(Caller("json"), Invocation("Nope", [], "1"), AT)
     assert said == Completion("1", error="Unknown hub method 'Nope'")
-    assert hub.call(Caller("json"), Invocation("Nope", []), NOW) == []
+    assert hub.call(Caller("json"), Invocation("Nope", []), AT) == []
 
 
 def test_nobody_waits_for_a_call_without_an_id() -> None:
     """It has no completion."""
-    said = a_hub().call(Caller("json"), Invocation("GetMarketStatus"), NOW)
+    said = a_hub().call(Caller("json"), Invocation("GetMarketStatus"), AT)
     assert [type(message) for message in said] == [Invocation]
 
 
@@ -199,6 +203,6 @@ anything = st.recursive(
 )
 def test_no_call_raises(target: str, arguments: list[Any], id_: str | None) -> None:
     """Whatever the arguments are, there is an answer that can be written down."""
-    said = a_hub().call(Caller("json"), Invocation(target, arguments, id_), NOW)
+    said = a_hub().call(Caller("json"), Invocation(target, arguments, id_), AT)
     assert id_ is None or isinstance(said[-1], Completion)
     assert len(msgspec.json.encode([str(message) for message in said])) < 20_000

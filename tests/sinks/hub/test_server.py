@@ -196,6 +196,35 @@ async def test_more_than_may_be_are_turned_away() -> None:
                 await http.ws_connect(hub.hub)
 
 
+async def test_who_has_not_said_hello_counts() -> None:
+    """Or sockets that say nothing would be as many as somebody opens."""
+    limits = Limits(clients=1, handshake_s=0.2)
+    async with serving(limits=limits) as hub, aiohttp.ClientSession() as http:
+        async with http.ws_connect(hub.hub) as silent:
+            with pytest.raises(aiohttp.WSServerHandshakeError, match="503"):
+                await http.ws_connect(hub.hub)
+            await silent.receive()
+        async with talking(hub.hub) as client:
+            await client.event("ConnectionStatus")
+
+
+async def test_a_fault_of_ours_costs_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller is told so, and everything goes on."""
+    async with serving() as hub, talking(hub.hub) as client:
+        await client.event("ConnectionStatus")
+        fails = {"getmarketstatus": lambda *_: 1 // 0}
+        monkeypatch.setattr(hub.broadcast.hub, "_methods", {**hub.broadcast.hub._methods, **fails})
+        with capture_logs() as logs:
+            await client.say(type=1, target="GetMarketStatus", arguments=[], invocationId="1")
+            assert (await client.event("SubscriptionError"))["error"] == "InternalError"
+        assert [(line["event"], line["target"]) for line in logs] == [
+            ("call_failed", "GetMarketStatus")
+        ]
+        assert (await client.hear())["error"].startswith("the hub failed")
+        await client.call("SubscribeToAssetClass", "STOCK")
+        await client.event("AssetClassSubscriptionConfirmed")
+
+
 async def test_one_that_never_reads_harms_no_other() -> None:
     """The others get every price; what it costs here is bounded."""
     async with serving() as hub, talking(hub.hub) as good:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from infra.topics import (
     COMMANDS,
     COMPARISONS,
+    HUB_DELIVERIES,
+    HUB_SESSIONS,
     RAW_ALPACA,
     RAW_YAHOO,
     REJECTED,
@@ -52,4 +54,6 @@ TABLES: Mapping[Topic, Table] = {
     SESSIONS: Table("market_sessions"),
     COMPARISONS: Table("price_comparisons"),
     COMMANDS: Table("commands"),
+    HUB_SESSIONS: Table("hub_sessions"),
+    HUB_DELIVERIES: Table("hub_deliveries"),
 }

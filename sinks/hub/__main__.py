@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import resource
+import secrets
 import sys
 
 import structlog
@@ -14,7 +15,9 @@ from infra.telemetry import Meters, configure_logging
 from sinks.hub.access import Access
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.feed import Feed
+from sinks.hub.journal import KafkaJournal
 from sinks.hub.methods import Hub
+from sinks.hub.protocol.negotiate import connection_id
 from sinks.hub.server import Limits, Server
 from sinks.hub.settings import HubSettings
 
@@ -56,10 +59,13 @@ class Process:
             anonymous=settings.hub_anonymous,
             origins=settings.origins,
         )
-        broadcast = Broadcast(Hub(), self._meters)
+        journal = KafkaJournal(settings)
+        hub_id = connection_id(secrets.token_bytes(16))
+        broadcast = Broadcast(Hub(), self._meters, journal, hub_id)
         feed = Feed(settings, broadcast, self._meters)
         server = Server(broadcast, access, Limits(clients=settings.hub_max_clients))
         try:
+            await journal.start()
             await feed.start()
             host, port = settings.hub_host, settings.hub_port
             try:
@@ -74,6 +80,7 @@ class Process:
         finally:
             await server.stop()
             await feed.stop()
+            await journal.stop()
         return 0
 
 

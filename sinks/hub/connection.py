@@ -8,11 +8,11 @@ here; tests/sinks/hub/test_server.py holds it to that.
 import asyncio
 import socket
 
-from sinks.hub.access import User
 from sinks.hub.frames import frame
 from sinks.hub.methods import Caller
 from sinks.hub.protocol.handshake import Encoding
 from sinks.hub.protocol.messages import Message
+from sinks.hub.sessions import Session
 
 #: What the kernel may hold for a client: a slow reader should be behind here, where only the latest
 #: counts, not there, where old prices wait in line.
@@ -36,9 +36,7 @@ class Connection:
     Args:
         transport: what leads to it.
         encoding: how it wants to be spoken to.
-        id: its name, for the logs.
-        user: who it is.
-        hub: at which address it came in.
+        session: what is written down of it.
 
     """
 
@@ -46,16 +44,11 @@ class Connection:
         self,
         transport: asyncio.Transport,
         encoding: Encoding,
-        *,
-        id: str,  # noqa: A002  # SignalR's word
-        user: User,
-        hub: str,
+        session: Session,
     ) -> None:
         self._transport = transport
         self.encoding = encoding
-        self.id = id
-        self.user = user
-        self.hub = hub
+        self.session = session
         self.caller = Caller(encoding.name)
         self._unread = 0
 
@@ -76,6 +69,7 @@ class Connection:
         payload = b"".join(map(self.encoding.encode, messages))
         self._unread = self._unread + len(payload) if self.busy else 0
         if self._unread > UNREAD:
+            self.session.ends("too_slow", "it does not read what it is told")
             self.abort()
             return
         self.write(frame(payload, binary=self.encoding.binary))

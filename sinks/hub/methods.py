@@ -11,6 +11,7 @@ from processors.events import RoutedPrice, RouterTransition, SessionChanged
 from sinks.hub import words
 from sinks.hub.fanout import Client, Fanout
 from sinks.hub.limits import Moment, Window
+from sinks.hub.probes import Probe
 from sinks.hub.protocol.messages import Completion, Invocation, Message
 
 #: The codes of `SubscriptionError`.
@@ -36,6 +37,7 @@ class Caller:
         self.client = Client(encoding)
         self.market_status = False
         self.subscriptions = Window(SUBSCRIPTIONS, WITHIN_S)
+        self.probe = Probe()
 
 
 class _Refused(Exception):  # noqa: N818  # an answer, not an error of ours
@@ -62,6 +64,7 @@ class Hub:
                 "UnsubscribeFromAssetClass": self._unsubscribe_from_all,
                 "SubscribeToMarketStatus": self._subscribe_to_market,
                 "GetMarketStatus": self._market,
+                "AnswerProbes": self._offer_probes,
             }.items()
         }
 
@@ -164,6 +167,10 @@ class Hub:
     def _market(self, _: Caller, __: Sequence[Any], now: Moment) -> list[Message]:
         status = {**words.market_status(self.session), "timestamp": words.iso(now.at_ns)}
         return [Invocation("CurrentMarketStatus", [status])]
+
+    def _offer_probes(self, caller: Caller, _: Sequence[Any], __: Moment) -> list[Message]:
+        caller.probe.offered = True
+        return []
 
 
 def _confirmed(event: str, symbols: list[str], now: Moment) -> Message:

@@ -6,7 +6,7 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from aiohttp.abc import AbstractAccessLogger
 
 from infra.clock import now_ns
+from sinks.events import HubName
 from sinks.hub.access import Access, RefusedError, User, token_in, without_secrets
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.connection import Connection, keep_little
@@ -25,16 +26,21 @@ from sinks.hub.protocol import handshake, negotiate
 from sinks.hub.protocol.handshake import Encoding
 from sinks.hub.protocol.messages import (
     Close,
+    Completion,
     Invocation,
     Message,
     Ping,
     ProtocolError,
     StreamInvocation,
 )
+from sinks.hub.sessions import Session
 
 _log = structlog.get_logger()
 
-HUBS: Final = ("market-data", "dashboard")
+HUBS: Final[Mapping[str, HubName]] = {
+    "/hubs/market-data": "market-data",
+    "/hubs/dashboard": "dashboard",
+}
 
 #: As many as come at once after a restart; by default the kernel keeps 128 waiting.
 BACKLOG: Final = 4096
@@ -116,10 +122,10 @@ class Server:
             else secrets.token_bytes(32)
         )
         self.app = web.Application(middlewares=[self._guard], client_max_size=limits.message_bytes)
-        for hub in HUBS:
-            self.app.router.add_post(f"/hubs/{hub}/negotiate", self._negotiate)
-            self.app.router.add_options(f"/hubs/{hub}/negotiate", self._preflight)
-            self.app.router.add_get(f"/hubs/{hub}", self._connect, name=hub)
+        for path in HUBS:
+            self.app.router.add_post(f"{path}/negotiate", self._negotiate)
+            self.app.router.add_options(f"{path}/negotiate", self._preflight)
+            self.app.router.add_get(path, self._connect)
         self._runner = web.AppRunner(
             self.app, access_log_class=_AccessLog, shutdown_timeout=limits.farewell_s
         )
@@ -140,7 +146,13 @@ class Server:
         await self._site.start()
         self._tasks = [
             asyncio.create_task(work())
-            for work in (self.broadcast.run, self._ping_all, self._end_the_slow)
+            for work in (
+                self.broadcast.run,
+                self.broadcast.probe,
+                self.broadcast.keep_minutes,
+                self._ping_all,
+                self._end_the_slow,
+            )
         ]
         for task in self._tasks:
             task.add_done_callback(self._must_go_on)
@@ -162,6 +174,7 @@ class Server:
         # without an error: pysignalr takes one for the end, whatever else is said
         farewell = Close(allow_reconnect=True)
         for connection in self._sockets:
+            connection.session.ends("restart")
             connection.say(farewell)
         closing = [
             socket.close(code=WSCloseCode.SERVICE_RESTART, message=b"the hub is going away")
@@ -259,9 +272,10 @@ class Server:
             return socket
         finally:
             self._greeting -= 1
-        hub = request.path.rpartition("/")[2]
         transport.write(frame(handshake.ACCEPTED, binary=encoding.binary))
-        connection = Connection(transport, encoding, id=id_, user=user, hub=hub)
+        hub = HUBS[request.path]
+        session = Session(connection_id=id_, hub=hub, user=user.name, since_ns=now_ns())
+        connection = Connection(transport, encoding, session)
         self._sockets[connection] = socket
         self.broadcast.join(connection)
         try:
@@ -297,14 +311,20 @@ class Server:
                 self._take(connection, data, window)
         except TimeoutError:
             reason = f"nothing heard for {self._limits.silence_s:.0f} seconds"
+            connection.session.ends("silent", reason)
             await self._send_away(socket, connection, reason)
         except (ProtocolError, _Farewell) as error:
+            if str(error):
+                connection.session.ends("unfit", str(error))
             await self._send_away(socket, connection, str(error))
 
     async def _send_away(
         self, socket: web.WebSocketResponse, connection: Connection, reason: str
     ) -> None:
-        _log.info("client_sent_away", connection=connection.id, hub=connection.hub, reason=reason)
+        session = connection.session
+        _log.info(
+            "client_sent_away", connection=session.connection_id, hub=session.hub, reason=reason
+        )
         connection.say(Close(reason or None))
         await socket.close(code=WSCloseCode.POLICY_VIOLATION)
 
@@ -321,17 +341,23 @@ class Server:
                     # as a method that we do not have, which it is
                     call = Invocation(f"{target} (a stream)", [], id_)
                     connection.say(*self._called(connection, call, now))
+                case Completion():
+                    self.broadcast.answered(connection, message, now)
                 case Close():
                     raise _Farewell
         self.broadcast.wake()
 
     def _called(self, connection: Connection, call: Invocation, now: Moment) -> list[Message]:
-        hub = self.broadcast.hub
+        hub, session = self.broadcast.hub, connection.session
         try:
-            return hub.call(connection.caller, call, now)
+            said = hub.call(connection.caller, call, now)
         except Exception:  # noqa: BLE001  # a bug of ours costs one call, and nobody else anything
-            _log.exception("call_failed", connection=connection.id, target=call.target[:60])
+            target = call.target[:60]
+            _log.exception("call_failed", connection=session.connection_id, target=target)
             return hub.broken(call)
+        for event in session.asked(said, now.at_ns):
+            self.broadcast.journal.note(event)
+        return said
 
     async def _ping_all(self) -> None:
         while True:

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import orjson
 
 from infra.telemetry import Meters
+from sinks.events import DeliveryEvent, SessionEvent
 from sinks.hub.access import Access
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.methods import Hub
@@ -16,6 +17,9 @@ from sinks.hub.server import Limits, Server
 
 END = b"\x1e"
 HELLO = b'{"protocol":"json","version":1}\x1e'
+
+
+E = TypeVar("E")
 
 
 class Serving:
@@ -26,8 +30,17 @@ class Serving:
         self.broadcast = server.broadcast
         self.port = port
         self.meters = meters
+        self.noted: list[SessionEvent | DeliveryEvent] = []
         self.url = f"http://127.0.0.1:{port}"
         self.hub = f"{self.url}/hubs/market-data"
+
+    def note(self, event: SessionEvent | DeliveryEvent) -> None:
+        """Keep what is to be written down."""
+        self.noted.append(event)
+
+    def noted_of(self, kind: type[E]) -> list[E]:
+        """Return what was written down of one kind."""
+        return [event for event in self.noted if isinstance(event, kind)]
 
 
 @contextlib.asynccontextmanager
@@ -40,7 +53,9 @@ async def serving(
     server = Server(Broadcast(Hub(), meters), access, limits or Limits())
     port = await server.start("127.0.0.1", 0)
     try:
-        yield Serving(server, port, meters)
+        hub = Serving(server, port, meters)
+        server.broadcast.journal = hub
+        yield hub
     finally:
         await server.stop()
 

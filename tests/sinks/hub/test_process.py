@@ -5,12 +5,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from pysignalr.client import SignalRClient
 
 from infra import topics as declared
 from infra.clock import now_ns
 from infra.kafka.broker import Broker
+from infra.kafka.read import read_to_end
+from sinks.events import (
+    ClientConnected,
+    ClientLeft,
+    ClientSubscribed,
+    Delivered,
+    DeliveryEvent,
+    SessionEvent,
+)
 from tests.sinks.hub.client import talking
 from tests.sinks.hub.prices import SESSION, price, transition
 from tests.sinks.hub.running import process_of, running, write
@@ -26,7 +36,7 @@ async def test_a_price_on_its_way(kafka: Broker, topics: str, free_port: Callabl
     await write(kafka, topics, declared.ROUTED, price("AAPL", 2.0))
     await write(kafka, topics, declared.SESSIONS, SESSION)
     url = f"http://127.0.0.1:{ports[0]}/hubs/market-data"
-    async with running(kafka, topics, ports), talking(url) as client:
+    async with running(kafka, topics, ports) as process, talking(url) as client:
         await client.call("GetMarketStatus")
         assert (await client.event("CurrentMarketStatus"))["status"] == "regular"
         await client.call("SubscribeToPriceUpdates", "STOCK", "OLD")
@@ -42,10 +52,34 @@ async def test_a_price_on_its_way(kafka: Broker, topics: str, free_port: Callabl
             http.get(f"http://127.0.0.1:{ports[1]}/metrics") as response,
         ):
             said = await response.text()
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+    await _written_down(kafka, topics)
     assert 'signalr_connections{hub="market-data"} 1.0' in said
     assert "alpaca_websocket_to_signalr_seconds_count 1.0" in said
     assert 'alpaca_message_latency_seconds_count{source="alpaca"} 1.0' in said
     assert 'pipeline_records_processed_total{result="dead_letter",stage="hub"} 1.0' in said
+
+
+async def _written_down(kafka: Broker, prefix: str) -> None:
+    """The client's session and the hub's minute are in the log, each as its type says."""
+    found: list[object] = []
+    for topic, kind in (
+        (declared.HUB_SESSIONS, SessionEvent),
+        (declared.HUB_DELIVERIES, DeliveryEvent),
+    ):
+        name = prefix + topic.name
+        decode = msgspec.json.Decoder(kind).decode
+        found += [decode(r.value) async for r in read_to_end(kafka.bootstrap_servers, name, 0)]
+    came, old, aapl, left, minute = found
+    assert isinstance(came, ClientConnected)
+    assert isinstance(old, ClientSubscribed)
+    assert isinstance(aapl, ClientSubscribed)
+    assert (old.symbols, aapl.symbols) == (["OLD"], ["AAPL"])
+    assert isinstance(left, ClientLeft)
+    assert left.updates == 3
+    assert isinstance(minute, Delivered)
+    assert (minute.updates, minute.alpaca_count) == (3, 1)
 
 
 async def test_delayed_within_two_seconds_of_the_switch_and_live_after(

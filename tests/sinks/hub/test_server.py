@@ -12,6 +12,15 @@ import msgpack as independent
 import pytest
 from structlog.testing import capture_logs
 
+from sinks.events import (
+    ClientConnected,
+    ClientLeft,
+    ClientSubscribed,
+    ClientUnsubscribed,
+    Delivered,
+    ProbeAnswered,
+    SessionEvent,
+)
 from sinks.hub.access import Access
 from sinks.hub.protocol.messages import Invocation
 from sinks.hub.server import Limits
@@ -102,6 +111,10 @@ async def test_the_end_is_said_with_leave_to_come_back() -> None:
             await asyncio.open_connection("127.0.0.1", hub.port)
         assert await client.hear() is None
         await stopping
+    (left,) = hub.noted_of(ClientLeft)
+    assert left.reason == "restart"
+    (rest,) = hub.noted_of(Delivered)
+    assert rest.clients == 0
 
 
 @pytest.mark.parametrize(
@@ -122,6 +135,8 @@ async def test_who_talks_nonsense_is_told_so_and_sent_away(frame: bytes, reason:
         assert said["error"].startswith(reason)
         assert "allowReconnect" not in said
         assert await client.hear() is None
+    (left,) = hub.noted_of(ClientLeft)
+    assert (left.reason, left.detail) == ("unfit", said["error"])
 
 
 async def test_a_giant_message_ends_the_connection() -> None:
@@ -163,6 +178,8 @@ async def test_a_client_that_says_nothing_is_gone() -> None:
         await client.event("ConnectionStatus")
         said = await client.hear()
         assert (said["type"], said["error"]) == (7, "nothing heard for 0 seconds")
+    (left,) = hub.noted_of(ClientLeft)
+    assert left.reason == "silent"
 
 
 async def test_an_idle_client_is_pinged() -> None:
@@ -223,6 +240,55 @@ async def test_a_fault_of_ours_costs_one_call(monkeypatch: pytest.MonkeyPatch) -
         assert (await client.hear())["error"].startswith("the hub failed")
         await client.call("SubscribeToAssetClass", "STOCK")
         await client.event("AssetClassSubscriptionConfirmed")
+
+
+async def test_a_probe_is_answered_and_measured() -> None:
+    """By whoever offered to; nobody else is asked."""
+    async with serving() as hub, talking(hub.hub) as silent, talking(hub.hub) as client:
+        await silent.event("ConnectionStatus")
+        await client.event("ConnectionStatus")
+        await client.say(type=1, target="AnswerProbes", arguments=[], invocationId="1")
+        assert await client.hear() == {"type": 3, "invocationId": "1"}
+        hub.broadcast.probe_some()
+        asked = await client.hear()
+        assert (asked["target"], asked["arguments"]) == ("Probe", [])
+        await client.say(type=3, invocationId=asked["invocationId"])
+        async with asyncio.timeout(5):
+            while not hub.noted_of(ProbeAnswered):
+                await asyncio.sleep(0.01)
+        (answer,) = hub.noted_of(ProbeAnswered)
+        assert 0 < answer.round_trip_s < 5
+        assert answer.age_s is None
+        assert b"signalr_client_round_trip_seconds_count 1.0" in hub.meters.exposition()
+        assert len(hub.broadcast.tally.round_trip()) == 1
+
+
+async def test_a_session_is_written_down() -> None:
+    """From the handshake to its end, with what it asked for, and how much it got."""
+    async with serving() as hub:
+        hub.broadcast.put([price("AAPL", 1.0)])
+        async with talking(hub.hub) as client:
+            welcome = await client.event("ConnectionStatus")
+            await client.call("SubscribeToPriceUpdates", "STOCK", ["AAPL", "NOPE"])
+            await client.event("PriceUpdate")
+            await client.call("UnsubscribeFromPriceUpdates", "STOCK", "AAPL")
+            await client.call("SubscribeToAssetClass", "STOCK")
+            await client.event("PriceUpdate")
+        async with asyncio.timeout(5):
+            while not hub.noted_of(ClientLeft):
+                await asyncio.sleep(0.01)
+        came, named, unnamed, all_, left = hub.noted
+        for event in (came, named, unnamed, all_, left):
+            assert isinstance(event, SessionEvent)
+            assert (event.connection_id, event.hub) == (welcome["connectionId"], "market-data")
+        assert isinstance(came, ClientConnected)
+        assert isinstance(named, ClientSubscribed)
+        assert named.symbols == ["AAPL"]
+        assert isinstance(unnamed, ClientUnsubscribed)
+        assert isinstance(all_, ClientSubscribed)
+        assert all_.symbols == []
+        assert isinstance(left, ClientLeft)
+        assert (left.reason, left.updates, left.connected_at_ns) == ("left", 2, came.at_ns)
 
 
 async def test_one_that_never_reads_harms_no_other() -> None:

@@ -356,6 +356,13 @@ CATALOGUE: tuple[Metric, ...] = (
         buckets=HOP,
     ),
     Metric(
+        "signalr_client_round_trip_seconds",
+        "histogram",
+        "hub",
+        "From a probe's send to a client's answer; an upper bound of the way there",
+        buckets=HOP,
+    ),
+    Metric(
         "signalr_connections",
         "gauge",
         "hub",

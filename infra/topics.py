@@ -16,7 +16,7 @@ DAY_MS = 24 * HOUR_MS
 #: partition number all the way from socket to screen, and a stage can copy its input's partition.
 TICK_PARTITIONS = 4
 
-Writer = Literal["ingest", "validate", "route", "forward", "operator"]
+Writer = Literal["ingest", "validate", "route", "forward", "hub", "operator"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +233,25 @@ LATEST = Topic(
     summary="The last routed price of every symbol: a table that anyone can load.",
 )
 
+HUB_SESSIONS = Topic(
+    name="hub.sessions",
+    key="connection",
+    partitions=1,
+    retention_ms=30 * DAY_MS,
+    schema="sinks.events:SessionEvent",
+    writer="hub",
+    summary="The hub's clients: when they came, what they asked for, and how they left.",
+)
+HUB_DELIVERIES = Topic(
+    name="hub.deliveries",
+    key="connection, or hub",
+    partitions=1,
+    retention_ms=30 * DAY_MS,
+    schema="sinks.events:DeliveryEvent",
+    writer="hub",
+    summary="What reached the clients: a summary a minute and hub, and sampled acknowledgements.",
+)
+
 COMMANDS = Topic(
     name="ops.commands",
     key="target",
@@ -271,6 +290,8 @@ TOPICS: tuple[Topic, ...] = (
     SESSIONS,
     ROUTED,
     LATEST,
+    HUB_SESSIONS,
+    HUB_DELIVERIES,
     COMMANDS,
     ANSWERS,
 )

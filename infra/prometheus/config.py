@@ -18,6 +18,7 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "alpaca-backfill": ("backfill",),
     "alpaca-router": ("validate", "route", "forward"),
     "alpaca-sink": ("clickhouse", "prometheus-sink"),
+    "alpaca-hub": ("hub",),
     "prometheus": ("prometheus",),
     "alertmanager": ("alertmanager",),
 }

@@ -41,7 +41,11 @@ PORTS: Final[Mapping[str, tuple[tuple[int, str], ...]]] = {
     "forward": ((19205, "the forwarder's metrics"),),
     "prometheus-sink": ((19207, "the Prometheus sink's metrics"),),
     "backfill": ((19208, "the backfill's metrics"),),
+    "hub": ((18080, "the hub"), (19209, "the hub's metrics")),
 }
+
+#: Which of its ports has a process's metrics, where it is not the first.
+METRICS_PORT: Final = {"clickhouse": 1, "hub": 1}
 
 #: How long each may take to end by itself. Along any chain of dependencies the sum stays under the
 #: ten seconds that the whole stack has.
@@ -292,9 +296,18 @@ def _stages(settings: StackSettings) -> tuple[Process, ...]:
             env=_clickhouse(settings),
             secrets=CLICKHOUSE_SECRETS if settings.clickhouse_url else (),
             after=after_topics,
-            metrics=1,
         ),
         _stage(settings, "prometheus-sink", "sinks.prometheus", after=after_topics),
+        _stage(
+            settings,
+            *("hub", "sinks.hub"),
+            env={
+                "HUB_HOST": HOST,
+                "HUB_PORT": str(settings.port("hub")),
+                "HUB_ANONYMOUS": "true",  # on loopback, for whoever started it
+            },
+            after=after_topics,
+        ),
         _stage(
             settings,
             *("alpaca", "ingest", "alpaca"),
@@ -327,9 +340,8 @@ def _stage(
     after: tuple[str, ...],
     env: Mapping[str, str] | None = None,
     secrets: tuple[str, ...] = (),
-    metrics: int = 0,
 ) -> Process:
-    port = settings.port(name, metrics)
+    port = settings.port(name, METRICS_PORT.get(name, 0))
     where = f"http://{HOST}:{port}"
     return Process(
         name=name,
@@ -430,7 +442,7 @@ def _prometheus_file(settings: StackSettings) -> Path:
 
 def _files(settings: StackSettings, running: set[str]) -> dict[Path, str]:
     scraped = {
-        name: f"{HOST}:{settings.port(name, 1 if name == 'clickhouse' else 0)}"
+        name: f"{HOST}:{settings.port(name, METRICS_PORT.get(name, 0))}"
         for names in prometheus_config.JOBS.values()
         for name in names
         if name in running
@@ -458,7 +470,9 @@ def _addresses(settings: StackSettings, running: set[str]) -> tuple[Address, ...
         for address, name, which in CONTROL
         if name in running
     }
+    hub = here("hub")
     found = {
+        "hub": hub and f"{hub}/hubs/market-data",
         "prices": f"curl '{clickhouse}/' --data-binary \"{query}\"",
         "metrics": prometheus and f"{prometheus}/graph?g0.expr=datasource_router_state&g0.tab=1",
         "alerts": alertmanager and f"{alertmanager}/api/v2/alerts",

@@ -7,6 +7,8 @@ from infra.topics import (
     BREAKERS,
     COMMANDS,
     COMPARISONS,
+    HUB_DELIVERIES,
+    HUB_SESSIONS,
     QUARANTINES,
     RAW_ALPACA,
     RAW_YAHOO,
@@ -57,4 +59,6 @@ TABLES: Mapping[Topic, Table] = {
     BREAKERS: Table("symbol_breakers"),
     QUARANTINES: Table("symbol_quarantines"),
     COMMANDS: Table("commands"),
+    HUB_SESSIONS: Table("hub_sessions"),
+    HUB_DELIVERIES: Table("hub_deliveries"),
 }

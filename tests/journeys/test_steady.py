@@ -18,6 +18,7 @@ TARGETS = {
     "alpaca-gateway",
     "alpaca-yahoo",
     "alpaca-backfill",
+    "alpaca-hub",
     "alpaca-router",
     "alpaca-sink",
 }

@@ -31,7 +31,10 @@ HERE = StackSettings(
     python="/bin/python",
     toolchain=Toolchain(java=Path("/bin/java"), kafka=Path("/jars"), monitoring=MONITORING),
 )
-STAGES = {"validate", "route", "forward", "clickhouse", "prometheus-sink", "alpaca", "yahoo"}
+STAGES = {
+    *("validate", "route", "forward", "alpaca", "yahoo"),
+    *("clickhouse", "prometheus-sink", "hub"),
+}
 SIMULATORS = {"alpaca-simulator", "yahoo-simulator"}
 
 CASES = {

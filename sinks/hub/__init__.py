@@ -1,0 +1,1 @@
+"""The SignalR hub: prices as they are routed, to any number of browsers."""

@@ -1,0 +1,226 @@
+"""Prices out to all clients: the loop around the pure fan-out; thin, over the event loop."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+
+from infra.clock import NS, now_ns
+from infra.telemetry import Meters
+from processors.events import RoutedPrice
+from sinks.events import ProbeAnswered
+from sinks.hub import probes, words
+from sinks.hub.connection import Connection
+from sinks.hub.fanout import Client, Flush
+from sinks.hub.frames import frame
+from sinks.hub.journal import Journal, Nowhere
+from sinks.hub.limits import Moment
+from sinks.hub.methods import Hub
+from sinks.hub.protocol.handshake import ENCODINGS
+from sinks.hub.protocol.messages import Completion, Invocation
+from sinks.hub.tally import Tally
+
+_log = structlog.get_logger()
+
+#: At least so long from one flush to the next, and so many times as long as the last one took: with
+#: very many clients flushes become fewer, larger ones.
+PAUSE_S: Final = 0.01
+SHARE: Final = 3
+LONGEST_PAUSE_S: Final = 0.05
+MINUTE_S: Final = 60.0
+
+
+class Broadcast:
+    """Everybody who is connected, and what they are sent.
+
+    Args:
+        hub: what is known.
+        meters: where times are measured.
+        journal: where it is written down.
+        hub_id: by which name.
+
+    """
+
+    def __init__(
+        self, hub: Hub, meters: Meters, journal: Journal | None = None, hub_id: str = "hub"
+    ) -> None:
+        self.hub = hub
+        self.hub_id = hub_id
+        self.tally = Tally()
+        self.journal = journal or Nowhere()
+        self._meters = meters
+        self.connections: dict[Client, Connection] = {}
+        self._wake = asyncio.Event()
+        self._minute_since_ns = now_ns()
+        #: How old Alpaca's last price was once it was sent.
+        self._age_s: float | None = None
+        #: Symbols whose latest price is news; one that is said again after a switch is not.
+        self._news: set[str] = set()
+
+    def join(self, connection: Connection) -> None:
+        """Count a connection in."""
+        self.connections[connection.caller.client] = connection
+        self.journal.note(connection.session.came(connection.encoding.name))
+        self._count(connection.session.hub)
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection."""
+        del self.connections[connection.caller.client]
+        self.hub.fanout.leave(connection.caller.client)
+        self.journal.note(connection.session.left(now_ns()))
+        self._count(connection.session.hub)
+
+    def _count(self, hub: str) -> None:
+        number = sum(each.session.hub == hub for each in self.connections.values())
+        self._meters.set("signalr_connections", number, hub=hub)
+
+    def wake(self) -> None:
+        """Look whether there is something to send."""
+        self._wake.set()
+
+    def put(self, prices: Iterable[RoutedPrice]) -> None:
+        """Take routed prices, in the order of the log."""
+        for price in prices:
+            known = self.hub.fanout.latest.get(price.symbol)
+            if not self.hub.put(price):
+                continue
+            if known is None or known.epoch == price.epoch:
+                self._news.add(price.symbol)
+            else:
+                self._news.discard(price.symbol)
+        self.wake()
+
+    def tell(self, message: Invocation, *, market: bool = False) -> None:
+        """Say something to everybody, or to those who follow the market's status."""
+        for connection in [*self.connections.values()]:
+            if connection.caller.market_status or not market:
+                connection.say(message)
+
+    async def run(self) -> None:
+        """Flush for ever."""
+        clock = asyncio.get_running_loop().time
+        not_before = clock()
+        while True:
+            await self._wake.wait()
+            now = time.monotonic_ns()
+            at_ns = self.hub.fanout.wake_at_ns(now)
+            if at_ns is None:
+                self._wake.clear()
+                continue
+            await asyncio.sleep(max((at_ns - now) / NS, not_before - clock()))
+            began = clock()
+            self.flush()
+            pause = min(max(PAUSE_S, SHARE * (clock() - began)), LONGEST_PAUSE_S)
+            not_before = clock() + pause
+
+    def flush(self) -> None:
+        """Send what is due."""
+        began = time.perf_counter()
+        flush = self.hub.fanout.flush(time.monotonic_ns(), self._busy)
+        for client in flush.hopeless:
+            connection = self.connections[client]
+            session = connection.session
+            session.ends("too_slow", "behind for too long")
+            _log.info("client_too_slow", connection=session.connection_id, hub=session.hub)
+            connection.abort()
+        if not flush.sends:
+            return
+        frames = self._frames(flush)
+        writing = time.perf_counter()
+        for data, symbols, clients in frames:
+            for client in clients:
+                connection = self.connections[client]
+                connection.write(data)
+                connection.session.updates += symbols
+            self.tally.now.updates += symbols * len(clients)
+            self.tally.now.bytes += len(data) * len(clients)
+        ended = time.perf_counter()
+        self._meters.observe("signalr_broadcast_duration_seconds", ended - writing)
+        self._meters.observe("multiasset_broadcast_duration_seconds", ended - began)
+        self._measure(flush)
+
+    async def probe(self) -> None:
+        """Ask some of those who offered to answer, for ever."""
+        while True:
+            await asyncio.sleep(probes.EVERY_S)
+            self.probe_some()
+
+    def probe_some(self) -> None:
+        """Ask some of those who offered to answer; one that is behind is asked like any other."""
+        offered = [each for each in self.connections.values() if each.caller.probe.offered]
+        for connection in probes.sample(offered, secrets.SystemRandom().sample):
+            connection.say(connection.caller.probe.ask(time.monotonic_ns()))
+
+    def answered(self, connection: Connection, completion: Completion, now: Moment) -> None:
+        """Take a client's answer."""
+        trip_ns = connection.caller.probe.answered(completion, now.counted_ns)
+        if trip_ns is None:
+            return
+        trip_s = trip_ns / NS
+        self.tally.now.round_trip.add(trip_s)
+        self._meters.observe("signalr_client_round_trip_seconds", trip_s)
+        self.journal.note(
+            ProbeAnswered(
+                at_ns=now.at_ns,
+                hub_id=self.hub_id,
+                connection_id=connection.session.connection_id,
+                round_trip_s=trip_s,
+                age_s=self._age_s,
+            )
+        )
+
+    async def keep_minutes(self) -> None:
+        """Write down every minute, for ever, and the rest of one at the end."""
+        try:
+            while True:
+                await asyncio.sleep(MINUTE_S)
+                self._cut()
+        finally:
+            self._cut()
+
+    def _cut(self) -> None:
+        now = now_ns()
+        clients, since_ns = len(self.connections), self._minute_since_ns
+        self.journal.note(
+            self.tally.cut(hub_id=self.hub_id, clients=clients, since_ns=since_ns, now_ns=now)
+        )
+        self._minute_since_ns = now
+
+    def _busy(self, client: Client) -> bool:
+        return self.connections[client].busy
+
+    def _frames(self, flush: Flush) -> list[tuple[bytes, int, list[Client]]]:
+        latest = self.hub.fanout.latest
+        written: dict[tuple[str, str], bytes] = {}
+        frames = []
+        for name, symbols, clients in flush.sends:
+            encoding = ENCODINGS[name]
+            parts = []
+            for symbol in symbols:
+                part = written.get((name, symbol))
+                if part is None:
+                    update = words.price_update(latest[symbol])
+                    part = encoding.encode(Invocation("PriceUpdate", [update]))
+                    written[name, symbol] = part
+                parts.append(part)
+            data = frame(b"".join(parts), binary=encoding.binary)
+            frames.append((data, len(symbols), clients))
+        return frames
+
+    def _measure(self, flush: Flush) -> None:
+        """Take the times of what is news: from the market, and from the socket, to here."""
+        sent = {symbol for send in flush.sends for symbol in send.symbols}
+        now = now_ns()
+        for symbol in flush.due & sent & self._news:
+            self._news.discard(symbol)
+            price = self.hub.fanout.latest[symbol]
+            age = (now - price.market_time_ns) / NS
+            self._meters.observe("alpaca_message_latency_seconds", age, source=price.source)
+            self.tally.now.latency[price.source].add(age)
+            if price.source == "alpaca":
+                self._age_s = age
+                taken = (now - price.received_at_ns) / NS
+                self._meters.observe("alpaca_websocket_to_signalr_seconds", taken)

@@ -1,0 +1,163 @@
+"""What the hub shows, out of the log: without a group, so that any number of hubs see all of it.
+
+Before the first client comes in, the table of latest prices is loaded, and after it the end of the
+log that it is made of: the table is written after the log, so it may lack what came last.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from infra import topics
+from infra.fence import Story
+from infra.kafka.read import read_to_end
+from infra.settings import StageSettings
+from infra.telemetry import Meters
+from ingest.events import SymbolsFollowed
+from processors.events import RoutedPrice, RouterTransition, SessionChanged
+from processors.validate import UNREADABLE
+from sinks.hub import words
+from sinks.hub.broadcast import Broadcast
+from sinks.hub.protocol.messages import Invocation
+
+_log = structlog.get_logger()
+
+#: How much of the routed log may not be in the table yet: seconds of it, many times over.
+TAIL: Final = 2000
+#: How many transitions are looked back on.
+HISTORY: Final = 200
+POLL_MS: Final = 250
+
+_price = msgspec.json.Decoder(RoutedPrice)
+_transition = msgspec.json.Decoder(RouterTransition)
+_session = msgspec.json.Decoder(SessionChanged)
+_followed = msgspec.json.Decoder(SymbolsFollowed)
+
+
+class Feed:
+    """Reads the log, and has the clients told.
+
+    Args:
+        settings: where the log is.
+        broadcast: who is told.
+        meters: where records are counted.
+
+    """
+
+    def __init__(self, settings: StageSettings, broadcast: Broadcast, meters: Meters) -> None:
+        self._settings = settings
+        self._broadcast = broadcast
+        self._meters = meters
+        self._story = Story()
+        self._takes: dict[str, Callable[[list[bytes]], None]] = {
+            settings.topic(topic.name): take
+            for topic, take in {
+                topics.ROUTED: self._prices,
+                topics.TRANSITIONS: self._transitions,
+                topics.SESSIONS: self._sessions,
+                topics.SOURCES_SYMBOLS: self._symbols,
+            }.items()
+        }
+        self._consumer: AIOKafkaConsumer | None = None
+        #: Whether what is read is news; what was there before we came is not measured.
+        self._live = False
+
+    async def start(self) -> None:
+        """Read what was. Raises aiokafka.errors.KafkaConnectionError where no broker answers."""
+        self._consumer = consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap_servers,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+        await consumer.start()
+        ends = await self._assign(consumer)
+        await asyncio.gather(*(self._load(p) for p in range(topics.LATEST.partitions)))
+        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+            await self._read(consumer)
+        self._live = True
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._consumer:
+            await self._consumer.stop()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read on until told to end."""
+        if self._consumer is None:
+            message = "the feed was not started"
+            raise RuntimeError(message)
+        while not stop.is_set():
+            await self._read(self._consumer)
+
+    async def _assign(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+        """Read each topic from as far back as is needed; return where each ends now."""
+        tails = {topics.ROUTED: TAIL, topics.TRANSITIONS: HISTORY, topics.SESSIONS: 1}
+        back = {
+            TopicPartition(self._settings.topic(topic.name), partition): tails.get(topic)
+            for topic in (*tails, topics.SOURCES_SYMBOLS)
+            for partition in range(topic.partitions)
+        }
+        consumer.assign([*back])
+        begins = await consumer.beginning_offsets([*back])
+        ends: dict[TopicPartition, int] = await consumer.end_offsets([*back])
+        for tp, tail in back.items():
+            begin = begins[tp] if tail is None else max(begins[tp], ends[tp] - tail)
+            consumer.seek(tp, begin)
+        return ends
+
+    async def _load(self, partition: int) -> None:
+        topic = self._settings.topic(topics.LATEST.name)
+        servers = self._settings.kafka_bootstrap_servers
+        values = [r.value async for r in read_to_end(servers, topic, partition) if r.value]
+        self._take(self._prices, topic, values)
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        for tp, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
+            self._take(self._takes[tp.topic], tp.topic, _values(records))
+
+    def _take(self, take: Callable[[list[bytes]], None], topic: str, values: list[bytes]) -> None:
+        try:
+            take(values)
+        except UNREADABLE:
+            for value in values:  # one of them is not ours: the others still count
+                try:
+                    take([value])
+                except UNREADABLE as error:
+                    self._count("dead_letter", 1)
+                    _log.warning("record_unreadable", topic=topic, error=str(error))
+
+    def _count(self, result: str, amount: int) -> None:
+        if self._live:
+            self._meters.add("pipeline_records_processed_total", amount, stage="hub", result=result)
+
+    def _prices(self, values: list[bytes]) -> None:
+        prices = [_price.decode(value) for value in values]
+        self._broadcast.put(prices)
+        self._count("ok", len(prices))
+
+    def _transitions(self, values: list[bytes]) -> None:
+        for transition in [_transition.decode(value) for value in values]:
+            if not self._story.accepts(transition):
+                continue
+            self._story = self._story.after(transition)
+            self._broadcast.hub.transition = transition
+            notice = Invocation("DataSourceChanged", [words.data_source(transition)])
+            self._broadcast.tell(notice)
+
+    def _sessions(self, values: list[bytes]) -> None:
+        for session in [_session.decode(value) for value in values]:
+            self._broadcast.hub.session = session
+            status = {**words.market_status(session), "timestamp": words.iso(session.at_ns)}
+            self._broadcast.tell(Invocation("CurrentMarketStatus", [status]), market=True)
+
+    def _symbols(self, values: list[bytes]) -> None:
+        for followed in [_followed.decode(value) for value in values]:
+            self._broadcast.hub.followed[followed.source] = followed.symbols
+
+
+def _values(records: Iterable[ConsumerRecord]) -> list[Any]:
+    return [record.value for record in records if record.value]

@@ -1,0 +1,78 @@
+"""What the hub needs to know."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+
+from infra.settings import StageSettings
+
+#: As long as what it signs: RFC 7518, 3.2.
+SECRET_BYTES = 32
+
+
+class HubSettings(StageSettings):
+    """The settings of `python -m sinks.hub`.
+
+    Attributes:
+        hub_jwt_secret: what tokens of users are signed with (HS256); every hub has the same.
+        hub_jwt_audience: whom such a token must be meant for; empty for anyone.
+        hub_anonymous: whether prices go to whoever asks, without a token. The licences of both
+            vendors forbid handing prices on to others.
+        hub_origins: the origins, separated by commas, whose pages may connect, besides our own.
+        hub_host: the address that clients connect to.
+        hub_port: its port; 0 takes any free one.
+        hub_max_clients: how many may be connected at a time.
+
+    """
+
+    hub_jwt_secret: SecretStr | None = None
+    hub_jwt_audience: str = ""
+    hub_anonymous: bool = Field(default=False, validate_default=True)
+    hub_origins: str = ""
+    hub_host: str = "127.0.0.1"
+    hub_port: int = Field(default=18080, ge=0, le=65535)
+    hub_max_clients: int = Field(default=2000, ge=1, le=100_000)
+
+    @field_validator("hub_jwt_secret")
+    @classmethod
+    def _secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < SECRET_BYTES:
+            message = f"expected at least {SECRET_BYTES} bytes"
+            raise ValueError(message)
+        return value
+
+    @field_validator("hub_anonymous")
+    @classmethod
+    def _somebody_may_come(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001
+        # a secret that is wrong has its own sentence, and is not in the data
+        if not value and info.data.get("hub_jwt_secret", "wrong") is None:
+            message = "nobody could connect: set HUB_JWT_SECRET, or HUB_ANONYMOUS=true"
+            raise ValueError(message)
+        return value
+
+    @field_validator("hub_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in filter(None, (each.strip() for each in value.split(","))):
+            parts = urlsplit(origin)
+            rest = parts._replace(scheme="", netloc="").geturl()
+            if parts.scheme not in {"http", "https"} or not parts.hostname or rest:
+                message = f"{origin!r} is not an origin: expected http[s]://host[:port]"
+                raise ValueError(message)
+        return value
+
+    @field_validator("hub_host")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError as error:
+            message = f"{value!r} is not an IP address"
+            raise ValueError(message) from error
+        return value
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins whose pages may connect, besides our own."""
+        return frozenset(filter(None, (each.strip() for each in self.hub_origins.split(","))))

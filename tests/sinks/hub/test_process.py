@@ -1,0 +1,174 @@
+"""The hub as a process, on real Kafka."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from pysignalr.client import SignalRClient
+
+from infra import topics as declared
+from infra.clock import now_ns
+from infra.kafka.broker import Broker
+from infra.kafka.read import read_to_end
+from sinks.events import (
+    ClientConnected,
+    ClientLeft,
+    ClientSubscribed,
+    Delivered,
+    DeliveryEvent,
+    SessionEvent,
+)
+from tests.sinks.hub.client import talking
+from tests.sinks.hub.prices import SESSION, price, transition
+from tests.sinks.hub.running import process_of, running, write
+
+pytestmark = pytest.mark.service
+
+
+async def test_a_price_on_its_way(kafka: Broker, topics: str, free_port: Callable[[], int]) -> None:
+    """The table first, then the log as it goes on; what is no price costs only itself."""
+    ports = free_port(), free_port()
+    await write(kafka, topics, declared.LATEST, price("OLD", 5.0), price("AAPL", 1.0))
+    # the table is written after the log, and may not have got there
+    await write(kafka, topics, declared.ROUTED, price("AAPL", 2.0))
+    await write(kafka, topics, declared.SESSIONS, SESSION)
+    url = f"http://127.0.0.1:{ports[0]}/hubs/market-data"
+    async with running(kafka, topics, ports) as process, talking(url) as client:
+        await client.call("GetMarketStatus")
+        assert (await client.event("CurrentMarketStatus"))["status"] == "regular"
+        await client.call("SubscribeToPriceUpdates", "STOCK", "OLD")
+        assert (await client.event("PriceUpdate"))["price"] == 5.0
+        await client.call("SubscribeToPriceUpdates", "STOCK", "AAPL")
+        assert (await client.event("PriceUpdate"))["price"] == 2.0
+        now = now_ns()
+        fresh = price("AAPL", 3.0, received_at_ns=now, market_time_ns=now)
+        await write(kafka, topics, declared.ROUTED, b"no price", fresh)
+        assert (await client.event("PriceUpdate"))["price"] == 3.0
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"http://127.0.0.1:{ports[1]}/metrics") as response,
+        ):
+            said = await response.text()
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+    await _written_down(kafka, topics)
+    assert 'signalr_connections{hub="market-data"} 1.0' in said
+    assert "alpaca_websocket_to_signalr_seconds_count 1.0" in said
+    assert 'alpaca_message_latency_seconds_count{source="alpaca"} 1.0' in said
+    assert 'pipeline_records_processed_total{result="dead_letter",stage="hub"} 1.0' in said
+
+
+async def _written_down(kafka: Broker, prefix: str) -> None:
+    """The client's session and the hub's minute are in the log, each as its type says."""
+    found: list[object] = []
+    for topic, kind in (
+        (declared.HUB_SESSIONS, SessionEvent),
+        (declared.HUB_DELIVERIES, DeliveryEvent),
+    ):
+        name = prefix + topic.name
+        decode = msgspec.json.Decoder(kind).decode
+        found += [decode(r.value) async for r in read_to_end(kafka.bootstrap_servers, name, 0)]
+    came, old, aapl, left, minute = found
+    assert isinstance(came, ClientConnected)
+    assert isinstance(old, ClientSubscribed)
+    assert isinstance(aapl, ClientSubscribed)
+    assert (old.symbols, aapl.symbols) == (["OLD"], ["AAPL"])
+    assert isinstance(left, ClientLeft)
+    assert left.updates == 3
+    assert isinstance(minute, Delivered)
+    assert (minute.updates, minute.alpaca_count) == (3, 1)
+
+
+async def test_delayed_within_two_seconds_of_the_switch_and_live_after(
+    kafka: Broker, topics: str, free_port: Callable[[], int]
+) -> None:
+    """By the notice, and by the prices under the new epoch; what a former epoch says is dropped."""
+    ports = free_port(), free_port()
+    url = f"http://127.0.0.1:{ports[0]}/hubs/market-data"
+    async with running(kafka, topics, ports), talking(url) as client:
+        await write(kafka, topics, declared.ROUTED, price("AAPL", 1.0))
+        await client.call("SubscribeToAssetClass", "STOCK")
+        assert (await client.event("PriceUpdate"))["isRealTime"] is True
+        for to, epoch, live in (("FALLBACK_ACTIVE", 2, False), ("PRIMARY_ACTIVE", 3, True)):
+            await write(kafka, topics, declared.TRANSITIONS, transition(to, epoch))
+            async with asyncio.timeout(2):
+                assert (await client.event("DataSourceChanged"))["isRealTime"] is live
+            source = "alpaca" if live else "yahoo"
+            routed = price("AAPL", float(epoch), epoch=epoch, source=source, is_real_time=live)
+            late = price("AAPL", 9.0, epoch=epoch - 1)
+            await write(kafka, topics, declared.ROUTED, routed, late)
+            async with asyncio.timeout(2):
+                update = await client.event("PriceUpdate")
+            assert (update["price"], update["isRealTime"]) == (float(epoch), live)
+
+
+async def test_a_client_survives_the_hubs_restart(
+    kafka: Broker, topics: str, free_port: Callable[[], int]
+) -> None:
+    """Pysignalr comes back by itself, subscribes again, and has the price of the time between."""
+    ports = free_port(), free_port()
+    heard: asyncio.Queue[Any] = asyncio.Queue()
+    client = SignalRClient(f"http://127.0.0.1:{ports[0]}/hubs/market-data")
+
+    async def subscribe() -> None:
+        arguments: list[Any] = ["STOCK", ["AAPL"]]
+        await client.send("SubscribeToPriceUpdates", arguments)
+
+    async def update(arguments: list[Any]) -> None:
+        heard.put_nowait(arguments[0]["price"])
+
+    client.on_open(subscribe)
+    client.on("PriceUpdate", update)
+    await write(kafka, topics, declared.ROUTED, price("AAPL", 1.0))
+    async with running(kafka, topics, ports) as process:
+        connected = asyncio.create_task(client.run())
+        try:
+            assert await asyncio.wait_for(heard.get(), 20) == 1.0
+            process.terminate()
+            assert await asyncio.wait_for(process.wait(), 5) == 0
+            await write(kafka, topics, declared.ROUTED, price("AAPL", 2.0))
+            async with running(kafka, topics, ports):
+                assert await asyncio.wait_for(heard.get(), 60) == 2.0
+        finally:
+            connected.cancel()
+            await asyncio.gather(connected, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("env", "code", "sentence"),
+    [
+        ({}, 78, "HUB_ANONYMOUS: nobody could connect"),
+        (
+            {"HUB_ANONYMOUS": "true", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"},
+            69,
+            "KAFKA_BOOTSTRAP_SERVERS: no Kafka broker answers at 127.0.0.1:1",
+        ),
+    ],
+)
+async def test_every_mistake_is_named(env: Mapping[str, str], code: int, sentence: str) -> None:
+    """One sentence, and the exit code of its kind."""
+    async with process_of(env) as process:
+        _, said = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == code
+    assert said.decode().splitlines()[-1].startswith(sentence)
+
+
+async def test_a_port_that_is_taken_is_named(
+    kafka: Broker, topics: str, free_port: Callable[[], int]
+) -> None:
+    """And not only that there is one."""
+    port = free_port()
+    taken = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", port)
+    env = {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "TOPIC_PREFIX": topics,
+        "HUB_ANONYMOUS": "true",
+        "HUB_PORT": str(port),
+    }
+    async with taken, process_of(env) as process:
+        _, said = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 73
+    assert f"HUB_PORT: cannot listen on 127.0.0.1:{port}" in said.decode()

@@ -54,9 +54,11 @@ SERVER_STOP_SECONDS: Final = 3.0
 
 ALPACA_SECRETS: Final = ("ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY")
 CLICKHOUSE_SECRETS: Final = ("CLICKHOUSE_URL",)
+#: Of the users of the engine in the sink.
+ENGINE_SECRETS: Final = ("CLICKHOUSE_HTTP_PASSWORD", "CLICKHOUSE_ANALYST_PASSWORD")
 #: The address of the operator's list, which may hold a password.
 SYMBOLS_SECRETS: Final = ("SYMBOLS_SOURCE",)
-SECRETS: Final = (*ALPACA_SECRETS, *CLICKHOUSE_SECRETS, *SYMBOLS_SECRETS)
+SECRETS: Final = (*ALPACA_SECRETS, *CLICKHOUSE_SECRETS, *ENGINE_SECRETS, *SYMBOLS_SECRETS)
 
 #: The keys that the simulator takes; known to all and good for nothing else.
 SIMULATED_KEYS: Final = {
@@ -294,7 +296,7 @@ def _stages(settings: StackSettings) -> tuple[Process, ...]:
             "clickhouse",
             "sinks.clickhouse",
             env=_clickhouse(settings),
-            secrets=CLICKHOUSE_SECRETS if settings.clickhouse_url else (),
+            secrets=CLICKHOUSE_SECRETS if settings.clickhouse_url else ENGINE_SECRETS,
             after=after_topics,
         ),
         _stage(settings, "prometheus-sink", "sinks.prometheus", after=after_topics),

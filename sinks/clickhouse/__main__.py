@@ -18,6 +18,7 @@ from infra.process import CannotStartError, cannot_listen, live, no_broker, reas
 from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE, load
 from infra.telemetry import Meters, configure_logging
 from sinks.clickhouse import schema
+from sinks.clickhouse.access import Doors
 from sinks.clickhouse.batch import Batch, Refused
 from sinks.clickhouse.connect import ClickHouseStore, UserRefusedError
 from sinks.clickhouse.engine import Directory, DirectoryTakenError, Engine, EngineError
@@ -140,7 +141,7 @@ class Process:
         stack.callback(directory.close)
         directory.enter()
         try:
-            engine = await asyncio.to_thread(Engine, directory.data, database)
+            engine = await asyncio.to_thread(Engine, directory, database)
             stack.callback(engine.close)
             data = str(directory.data)
             writer = Writer(lambda: _open(lambda: ClickHouseStore.on_engine(data, database)))
@@ -154,7 +155,11 @@ class Process:
 
     async def _serve_face(self, engine: Engine, stack: AsyncExitStack) -> None:
         host, port = self._settings.clickhouse_http_host, self._settings.clickhouse_http_port
-        face = Face(engine, host=host, port=port)
+        doors = Doors(
+            owner=self._settings.clickhouse_http_password.get_secret_value(),
+            analyst=self._settings.clickhouse_analyst_password.get_secret_value(),
+        )
+        face = Face(engine, host=host, port=port, doors=doors)
         stack.push_async_callback(face.stop)
         try:
             port = await face.start()

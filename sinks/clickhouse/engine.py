@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sinks.clickhouse import sql
+from sinks.clickhouse.access import CONFIG_XML, USERS_XML, User
 from sinks.clickhouse.http import Answer, QueryError, Statement, native_header
 
 #: What the connections of readers start with; a reader's own settings go over it.
@@ -62,6 +63,9 @@ class Directory:
         # what a killed process left behind is nobody's
         self._inserts = self._fresh("inserts")
         self._work = self._fresh("work")
+        config = self._fresh("config")
+        (config / "config.xml").write_text(CONFIG_XML)
+        (config / "users.xml").write_text(USERS_XML)
 
     @property
     def data(self) -> Path:
@@ -106,7 +110,7 @@ class Engine:
     """Runs statements of readers, each on a connection of its own; for many threads at once.
 
     Args:
-        data: the engine's data; open in this process already, or opened here.
+        directory: the engine's, entered; nothing else has opened it in this process yet.
         database: the database that a statement means when it names none.
 
     Raises:
@@ -114,19 +118,21 @@ class Engine:
 
     """
 
-    def __init__(self, data: Path, database: str) -> None:
+    def __init__(self, directory: Directory, database: str) -> None:
+        data = str(directory.data)
         try:
             # only after Directory.enter, and never in a process that writes to a server; the
             # import opens an engine already
             from chdb._exceptions import ChdbError  # noqa: PLC0415
             from chdb.state import sqlitelike  # noqa: PLC0415
 
-            self._anchor = sqlitelike.connect(str(data))  # the engine ends with its last connection
+            # the engine ends with its last connection, and is configured by its first
+            self._anchor = sqlitelike.connect(f"{data}?config-file=../config/config.xml")
         except (RuntimeError, ValueError) as error:
             raise EngineError(str(error)) from error
         self._connect = sqlitelike.connect
         self._failures = (ChdbError, RuntimeError)
-        self._data = str(data)
+        self._data = data
         self._database = database
         self._running = 0
         self._counting = threading.Lock()
@@ -167,10 +173,15 @@ class _Run:
         self._connection = connection
         self._statement = statement
         self._query(f"USE {_identifier(statement.database or database)}")
-        for name, value in {**READER_SETTINGS, **statement.settings}.items():
+        if statement.analyst:
+            self._query(f"SET ROLE {User.ANALYST.value}")
+        settings = {**READER_SETTINGS, **statement.settings}
+        readonly = settings.pop("readonly", "0")
+        for name, value in settings.items():
             self._query(f"SET {_identifier(name)} = {_literal(value)}")
-        if statement.read_only:
-            self._query("SET readonly = 2")
+        if statement.read_only and readonly != "1":
+            readonly = "2"  # settings may be changed, this one cannot
+        self._query(f"SET readonly = {_literal(readonly)}")
 
     def answer(self) -> Answer:
         text = self._statement.text

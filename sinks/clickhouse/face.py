@@ -2,8 +2,8 @@
 
 Whatever speaks to a ClickHouse server over HTTP (clickhouse-connect, curl) speaks to this.
 Statements run in threads, so that a reader never waits for the loop and the writer never waits for
-a reader. The only user is `default`, without a password; so requests from web pages of elsewhere
-are refused, and so is, by the settings, any address but loopback.
+a reader. Requests from web pages of elsewhere are refused, because a browser sends them without
+being asked; who the users are and what they may do is said in `access`.
 """
 
 import asyncio
@@ -11,10 +11,12 @@ import socket
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import structlog
 from aiohttp import BasicAuth, web
 
+from sinks.clickhouse.access import Doors, User, check_read
 from sinks.clickhouse.engine import Engine
 from sinks.clickhouse.http import (
     BODY_LIMIT,
@@ -23,6 +25,7 @@ from sinks.clickhouse.http import (
     Statement,
     compress,
     foreign,
+    hello,
     understand,
 )
 
@@ -39,11 +42,13 @@ class Face:
         engine: what runs the statements.
         host: the address to listen on.
         port: its port; 0 takes any free one.
+        doors: the users' passwords.
 
     """
 
-    def __init__(self, engine: Engine, *, host: str, port: int) -> None:
+    def __init__(self, engine: Engine, *, host: str, port: int, doors: Doors | None = None) -> None:
         self._engine = engine
+        self._doors = doors or Doors()
         self._host = host
         self._port = port
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reader")
@@ -72,13 +77,16 @@ class Face:
     async def _query(self, request: web.Request) -> web.Response:
         query_id = request.query.get("query_id") or str(uuid.uuid4())
         try:
-            self._admit(request)
+            user = self._admit(request)
             statement = understand(
                 request.method,
                 list(request.query.items()),
                 request.headers,
                 await _body(request),
             )
+            if user is User.ANALYST:
+                check_read(statement.text, statement.settings)
+                statement = replace(statement, analyst=True, read_only=True)
             answer, body = await asyncio.get_running_loop().run_in_executor(
                 self._threads, self._run, statement
             )
@@ -88,18 +96,15 @@ class Face:
         return web.Response(body=body, headers=self._headers(answer, statement, query_id))
 
     def _run(self, statement: Statement) -> tuple[Answer, bytes]:
-        answer = self._engine.run(statement)
+        engine = self._engine
+        answer = hello(statement, socket.gethostname(), engine.version, engine.timezone)
+        answer = answer or engine.run(statement)
         return answer, compress(statement.encoding, answer.body)
 
-    def _admit(self, request: web.Request) -> None:
+    def _admit(self, request: web.Request) -> User:
         if foreign(self._host, request.host, request.headers.get("Origin")):
             raise QueryError(497, "ACCESS_DENIED", "requests of web pages are not answered")
-        if _credentials(request) not in {("default", ""), ("", "")}:
-            raise QueryError(
-                516,
-                "AUTHENTICATION_FAILED",
-                "the embedded engine has one user, default, and no password",
-            )
+        return self._doors.admit(*_credentials(request))
 
     def _failure(self, error: QueryError, query_id: str) -> web.Response:
         headers = {
@@ -140,7 +145,7 @@ def _credentials(request: web.Request) -> tuple[str, str]:
         try:
             basic = BasicAuth.decode(authorization)
         except ValueError:  # another scheme, such as a token
-            return ("", authorization)
+            return ("(a token)", authorization)
         return (basic.login, basic.password)
     user = request.headers.get("X-ClickHouse-User") or request.query.get("user") or "default"
     password = request.headers.get("X-ClickHouse-Key") or request.query.get("password") or ""

@@ -1,7 +1,7 @@
 """ClickHouse's HTTP interface, without a socket: what a request asks, what a response says.
 
-https://clickhouse.com/docs/interfaces/http. Not here yet, and answered with a clear error: users
-and roles, sessions, external data (forms), the `compress` and `decompress` parameters, and the
+https://clickhouse.com/docs/interfaces/http. Not here yet, and answered with a clear error: roles,
+sessions, external data (forms), the `compress` and `decompress` parameters, and the
 progress headers. A result is held whole before its first byte is sent.
 """
 
@@ -109,6 +109,8 @@ class Statement:
         settings: settings of the engine for this statement.
         parameters: values for `{name:Type}`, escaped as in TabSeparated.
         read_only: whether it may change nothing.
+        analyst: whether it runs with the rights of an analyst.
+        revision: the version of the Native format that the client would take; 0: the oldest.
         query_id: what the client calls it.
         encoding: how the result is to be compressed.
 
@@ -120,6 +122,8 @@ class Statement:
     settings: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
     read_only: bool = False
+    analyst: bool = False
+    revision: int = 0
     query_id: str | None = None
     encoding: str | None = None
 
@@ -205,9 +209,17 @@ def understand(
             if name.startswith("param_")
         },
         read_only=method == "GET",
+        revision=_revision(asked.get("client_protocol_version", "0")),
         query_id=asked.get("query_id") or None,
         encoding=_encoding(asked, headers),
     )
+
+
+def _revision(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        detail = f"client_protocol_version {text!r}: expected a number"
+        raise QueryError(72, "CANNOT_PARSE_NUMBER", detail)
+    return int(text)
 
 
 def _refuse_unsupported(asked: Mapping[str, str], headers: Mapping[str, str]) -> None:
@@ -328,9 +340,42 @@ def native_header(columns: Sequence[tuple[str, str]]) -> bytes:
     """Return a block of the Native format, oldest version, with these columns and no row."""
     parts = [_varint(len(columns)), _varint(0)]
     for column in columns:
-        for text in column:
-            parts += [_varint(len(text.encode())), text.encode()]
+        parts += [_string(text) for text in column]
     return b"".join(parts)
+
+
+#: clickhouse-go's first question, so Grafana's. It reads the answer in the version of Native that
+#: it names itself, and all others in the one that the answer tells: the oldest.
+_HELLO = [b"SELECT", *b"displayName ( ) , version ( ) , revision ( ) , timezone ( )".split()]
+_REVISION_WITH_BLOCK_INFO = 1
+_REVISION_WITH_SERIALIZATION = 54_454
+
+
+def hello(statement: Statement, name: str, version: str, timezone: str) -> Answer | None:
+    """Return the answer to a driver's first question, or None where it is another."""
+    words = [token.text for token in sql.tokens(statement.text)]
+    if not statement.revision or statement.default_format != "Native" or words != _HELLO:
+        return None
+    parts = []
+    if statement.revision >= _REVISION_WITH_BLOCK_INFO:
+        parts.append(b"\x01\x00\x02\xff\xff\xff\xff\x00")  # no overflow, bucket -1, the end
+    parts += [_varint(4), _varint(1)]
+    for column, value in (
+        ("displayName()", name),
+        ("version()", version),
+        ("revision()", 0),
+        ("timezone()", timezone),
+    ):
+        kind = "UInt32" if isinstance(value, int) else "String"
+        parts += [_string(column), _string(kind)]
+        if statement.revision >= _REVISION_WITH_SERIALIZATION:
+            parts.append(b"\x00")  # the usual one
+        parts.append(value.to_bytes(4, "little") if isinstance(value, int) else _string(value))
+    return Answer(body=b"".join(parts), format="Native", result_rows=1)
+
+
+def _string(text: str) -> bytes:
+    return _varint(len(text.encode())) + text.encode()
 
 
 def _varint(number: int) -> bytes:

@@ -17,8 +17,9 @@ class ClickHouseSettings(StageSettings):
             runs the engine in its own process.
         clickhouse_database: the database that holds the tables.
         clickhouse_directory: where the engine in this process keeps its data.
-        clickhouse_http_open: whether that engine may be served beyond loopback. It has no users
-            yet: who reaches the port may do anything that this process may.
+        clickhouse_http_password: of the user `default`, who may do anything on that engine, and
+            with it what this process may; empty: none is asked for.
+        clickhouse_analyst_password: of the user `analyst`, who may read; empty: none is asked for.
         clickhouse_http_host: the address on which it is served.
         clickhouse_http_port: its port; 0 takes any free one.
 
@@ -27,7 +28,9 @@ class ClickHouseSettings(StageSettings):
     clickhouse_url: SecretStr | None = None  # it may hold a password
     clickhouse_database: str = Field(default="twinfeed", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
     clickhouse_directory: Path = Path(".twinfeed/clickhouse")
-    clickhouse_http_open: bool = False  # stands before the host, whose validator looks at it
+    # these two stand before the host, whose validator looks at them
+    clickhouse_http_password: SecretStr = SecretStr("")
+    clickhouse_analyst_password: SecretStr = SecretStr("")
     clickhouse_http_host: str = "127.0.0.1"
     clickhouse_http_port: int = Field(default=18123, ge=0, le=65535)
 
@@ -66,10 +69,13 @@ class ClickHouseSettings(StageSettings):
         except ValueError as error:
             message = f"{value!r} is not an IP address"
             raise ValueError(message) from error
-        if not address.is_loopback and not info.data.get("clickhouse_http_open"):
-            message = (
-                f"{value} is not loopback, and the engine in this process asks nobody for a "
-                "password: set CLICKHOUSE_HTTP_OPEN=true to serve it there all the same"
-            )
+        passwords = ("clickhouse_http_password", "clickhouse_analyst_password")
+        missing = [name.upper() for name in passwords if not _text(info.data.get(name))]
+        if missing and not address.is_loopback:
+            message = f"{value} is not loopback: set {' and '.join(missing)} to serve it there"
             raise ValueError(message)
         return value
+
+
+def _text(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""

@@ -7,6 +7,7 @@ import pytest
 
 from infra.settings import StageSettings
 from infra.stack.plan import (
+    ENGINE_SECRETS,
     PORTS,
     SECRETS,
     Finished,
@@ -185,6 +186,8 @@ def test_a_secret_is_seen_by_whom_it_is_for_alone() -> None:
     assert seen.pop("clickhouse") == {"CLICKHOUSE_URL"}
     assert not any(seen.values())
     assert visible(inherited, layout.processes[0])["PATH"] == "/bin"
+    engine = visible(inherited, named(plan(HERE), "clickhouse"))
+    assert {key for key in SECRETS if key in engine} == set(ENGINE_SECRETS)
 
 
 def test_only_monitoring_may_be_missing() -> None:

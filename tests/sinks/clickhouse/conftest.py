@@ -33,9 +33,11 @@ class EngineProcess:
         """Return a store on the engine, as the process that has it sees it."""
         return cast("ClickHouseStore", self.manager.store(database))  # type: ignore[attr-defined]
 
-    def client(self, database: str | None = None) -> Client:
+    def client(self, database: str | None = None, username: str = "default") -> Client:
         """Return a client of the HTTP face."""
-        return clickhouse_connect.get_client(host="127.0.0.1", port=self.port, database=database)
+        return clickhouse_connect.get_client(
+            host="127.0.0.1", port=self.port, database=database, username=username
+        )
 
 
 @pytest.fixture(scope="session")

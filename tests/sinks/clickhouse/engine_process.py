@@ -26,7 +26,7 @@ class Manager(BaseManager):
 async def _main(path: Path) -> None:
     directory = Directory(path)
     directory.enter()
-    engine = Engine(directory.data, "system")
+    engine = Engine(directory, "system")
     face = Face(engine, host="127.0.0.1", port=0)
     Manager.register(
         "store",

@@ -2,9 +2,12 @@
 
 import asyncio
 import datetime as dt
+import gzip
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import pytest
@@ -214,3 +217,107 @@ async def test_readers_do_not_wait_for_each_other(http: aiohttp.ClientSession) -
 async def _text(http: aiohttp.ClientSession, query: str) -> str:
     async with http.post("/", data=query) as response:
         return await response.text()
+
+
+@pytest.fixture
+def analyst(clickhouse: EngineProcess, client: Client) -> Iterator[Client]:
+    """An analyst's client, in a database with a table and a view."""
+    client.command("CREATE TABLE t (a Int8) ENGINE = ReplacingMergeTree ORDER BY a")
+    client.command("INSERT INTO t VALUES (7)")
+    client.command("CREATE VIEW v AS SELECT a FROM t")
+    with clickhouse.client(client.database, username="analyst") as analyst:
+        yield analyst
+
+
+def test_an_analyst_reads(analyst: Client) -> None:
+    """Tables, views, what there is; with settings of his own."""
+    assert analyst.query("SELECT a FROM v").result_rows == [(7,)]
+    assert (
+        analyst.query("SELECT a FROM t FINAL WHERE a > {x:Int8}", parameters={"x": 8}).result_rows
+        == []
+    )
+    assert analyst.query("SHOW TABLES").result_rows == [("t",), ("v",)]
+    assert analyst.query(
+        "SELECT 1 SETTINGS max_threads = 1", settings={"max_block_size": 10}
+    ).result_rows == [(1,)]
+    assert analyst.query("DESCRIBE v").result_rows[0][:2] == ("a", "Int8")
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("INSERT INTO t VALUES (1)", 164),
+        ("DROP TABLE t", 164),
+        ("CREATE TABLE x (a Int8) ENGINE = Memory", 164),
+        ("SELECT * FROM file('/etc/hostname', 'LineAsString')", 497),
+        ("SELECT * FROM loop(url('http://127.0.0.1:1/', 'LineAsString'))", 497),
+        ("SELECT * FROM remote('127.0.0.1:1', 'system', 'one')", 497),
+        ("SELECT * FROM executable('/bin/ls', 'TSV', 'a String')", 497),
+        ("SELECT * FROM filesystem('/etc')", 497),
+        ("SELECT 1 INTO OUTFILE '/tmp/x'", 497),
+        ("SELECT 1 SETTINGS readonly = 0", 164),
+    ],
+)
+def test_an_analyst_does_nothing_else(analyst: Client, statement: str, code: int) -> None:
+    """The engine's grants hold where the words pass."""
+    with pytest.raises(DatabaseError) as error:
+        analyst.command(statement)
+    assert error.value.code == code
+    assert analyst.query("SELECT a FROM t").result_rows == [(7,)]
+
+
+def test_an_insert_of_an_analyst_is_refused_in_any_format(analyst: Client) -> None:
+    """Also where the data comes behind the statement."""
+    with pytest.raises(DatabaseError) as error:
+        analyst.insert("t", [[1]], column_names=["a"])
+    assert error.value.code == 164
+
+
+@pytest.mark.parametrize("grasp", ["0", "1", "2"])
+async def test_an_analyst_stays_one(http: aiohttp.ClientSession, grasp: str) -> None:
+    """Whatever he says of `readonly`."""
+    parameters = {"user": "analyst", "readonly": grasp}
+    async with http.post("/", params=parameters, data="SELECT getSetting('readonly')") as response:
+        assert (await response.text()).strip() in {"1", "2"}
+    parameters = {"user": "analyst", "query": "SELECT currentRoles()"}
+    async with http.get("/", params=parameters) as response:
+        assert await response.text() == "['analyst']\n"
+
+
+async def test_grafanas_driver_finds_a_server(http: aiohttp.ClientSession) -> None:
+    """As clickhouse-go over HTTP begins, in Native and gzip; then as its queries come."""
+    driver = {"client_protocol_version": "54483", "default_format": "Native", "user": "analyst"}
+    driver |= {"enable_http_compression": "1", "max_execution_time": "60"}
+    headers = {"Accept-Encoding": "gzip", "Content-Encoding": "gzip"}
+    body = gzip.compress(b"SELECT displayName(), version(), revision(), timezone()")
+    async with http.post("/", params=driver, data=body, headers=headers) as response:
+        assert response.headers["Content-Encoding"] == "gzip"
+        assert (await response.read()).startswith(b"\x01\x00\x02\xff\xff\xff\xff\x00\x04\x01")
+    body = gzip.compress(b"SELECT toUInt8(7) AS x")
+    async with http.post("/", params=driver, data=body, headers=headers) as response:
+        assert await response.read() == b"\x01\x01\x01x\x05UInt8\x07"
+
+
+def test_readers_see_whole_inserts_while_they_happen(
+    clickhouse: EngineProcess, client: Client
+) -> None:
+    """Four readers during a hundred inserts: never half of one, never less than before."""
+    client.command("CREATE TABLE t (n UInt32) ENGINE = ReplacingMergeTree ORDER BY n")
+    done = threading.Event()
+
+    def read() -> list[int]:
+        seen = []
+        with clickhouse.client(client.database, username="analyst") as reader:
+            while not done.is_set():
+                seen.append(int(reader.command("SELECT count() FROM t FINAL")))  # type: ignore[arg-type]
+        return seen
+
+    with ThreadPoolExecutor(4) as readers:
+        reading = [readers.submit(read) for _ in range(4)]
+        for first in range(0, 10_000, 100):
+            client.insert("t", [[n] for n in range(first, first + 100)], column_names=["n"])
+        done.set()
+        seen = [future.result() for future in reading]
+    assert all(counts and counts == sorted(counts) for counts in seen)
+    assert not {count % 100 for counts in seen for count in counts} - {0}
+    assert client.command("SELECT count() FROM t FINAL") == 10_000

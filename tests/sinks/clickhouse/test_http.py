@@ -19,6 +19,7 @@ from sinks.clickhouse.http import (
     compress,
     decompress,
     foreign,
+    hello,
     native_header,
     understand,
 )
@@ -198,3 +199,56 @@ def test_a_summary_is_text_throughout() -> None:
 def test_errors_have_the_status_of_a_server(code: int, status: int) -> None:
     """Clients that look at the status alone see what they would see of a server."""
     assert QueryError(code, "NAME", "detail").status == status
+
+
+HELLO = b"SELECT displayName(), version(), revision(), timezone()"
+
+
+@pytest.mark.parametrize(
+    ("revision", "body"),
+    [
+        (
+            54_483,
+            (
+                b"\x01\x00\x02\xff\xff\xff\xff\x00\x04\x01"
+                b"\x0ddisplayName()\x06String\x00\x02me\x09version()\x06String\x00\x0426.9"
+                b"\x0arevision()\x06UInt32\x00\x00\x00\x00\x00\x0atimezone()\x06String\x00\x03UTC"
+            ),
+        ),
+        (
+            54_000,
+            (
+                b"\x01\x00\x02\xff\xff\xff\xff\x00\x04\x01"
+                b"\x0ddisplayName()\x06String\x02me\x09version()\x06String\x0426.9"
+                b"\x0arevision()\x06UInt32\x00\x00\x00\x00\x0atimezone()\x06String\x03UTC"
+            ),
+        ),
+    ],
+)
+def test_a_drivers_first_question_is_answered_in_its_own_version(
+    revision: int, body: bytes
+) -> None:
+    """clickhouse-go reads it so, and learns from it to read all others in the oldest."""
+    asked = {"client_protocol_version": str(revision), "default_format": "Native"}
+    answer = hello(ask(asked, HELLO), "me", "26.9", "UTC")
+    assert answer is not None
+    assert (answer.body, answer.format) == (body, "Native")
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"client_protocol_version": "54483", "default_format": "Native"}, b"SELECT version()"),
+        ({"client_protocol_version": "54483"}, HELLO),
+        ({"default_format": "Native"}, HELLO),
+    ],
+)
+def test_other_questions_are_the_engines(asked: dict[str, str], text: bytes) -> None:
+    """In another format, or of a client that names no version."""
+    assert hello(ask(asked, text), "me", "26.9", "UTC") is None
+
+
+def test_a_version_is_a_number() -> None:
+    """Said, and not a fault of ours."""
+    with pytest.raises(QueryError, match="client_protocol_version 'new': expected a number"):
+        ask({"client_protocol_version": "new"}, b"SELECT 1")

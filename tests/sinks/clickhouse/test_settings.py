@@ -16,7 +16,17 @@ from sinks.clickhouse.settings import ClickHouseSettings
         ({"CLICKHOUSE_DATABASE": "a-b"}, "CLICKHOUSE_DATABASE: string should match pattern"),
         ({"CLICKHOUSE_HTTP_PORT": "x"}, "CLICKHOUSE_HTTP_PORT: input should be a valid integer"),
         ({"CLICKHOUSE_HTTP_HOST": "localhost"}, "CLICKHOUSE_HTTP_HOST: 'localhost' is not an IP"),
-        ({"CLICKHOUSE_HTTP_HOST": "192.0.2.1"}, "CLICKHOUSE_HTTP_HOST: 192.0.2.1 is not loopback"),
+        (
+            {"CLICKHOUSE_HTTP_HOST": "192.0.2.1"},
+            (
+                "CLICKHOUSE_HTTP_HOST: 192.0.2.1 is not loopback: "
+                "set CLICKHOUSE_HTTP_PASSWORD and CLICKHOUSE_ANALYST_PASSWORD to serve it there"
+            ),
+        ),
+        (
+            {"CLICKHOUSE_HTTP_HOST": "192.0.2.1", "CLICKHOUSE_HTTP_PASSWORD": "hush"},
+            "CLICKHOUSE_HTTP_HOST: 192.0.2.1 is not loopback: set CLICKHOUSE_ANALYST_PASSWORD to",
+        ),
     ],
 )
 def test_a_wrong_setting_gets_its_sentence(
@@ -38,9 +48,10 @@ def test_a_wrong_setting_gets_its_sentence(
 
 
 def test_it_may_be_opened_on_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond loopback only by a setting that says so."""
+    """Beyond loopback only behind passwords."""
     monkeypatch.setenv("CLICKHOUSE_HTTP_HOST", "192.0.2.1")
-    monkeypatch.setenv("CLICKHOUSE_HTTP_OPEN", "true")
+    monkeypatch.setenv("CLICKHOUSE_HTTP_PASSWORD", "own")
+    monkeypatch.setenv("CLICKHOUSE_ANALYST_PASSWORD", "look")
     assert load(ClickHouseSettings).clickhouse_http_host == "192.0.2.1"
 
 

@@ -378,8 +378,8 @@ async def test_broken_socket_is_followed_by_another(
         assert [type(event).__name__ for event in run.gaps()] == ["GapOpened", "GapEnded"]
 
 
-async def test_torn_message_is_kept_and_the_stream_goes_on() -> None:
-    """Text that breaks off in the middle of a frame is published as it is, and nothing is lost."""
+async def test_torn_message_is_kept_and_its_ticks_are_a_gap_while_the_stream_goes_on() -> None:
+    """Text that breaks off in a frame is published as it is; what it held has to be fetched."""
     torn = '[{"T":"t","S":"AA'
 
     async def script(vendor: Vendor, connection: ServerConnection) -> None:
@@ -392,8 +392,14 @@ async def test_torn_message_is_kept_and_the_stream_goes_on() -> None:
         bad, good = await eventually(lambda: (t := run.log.ticks(RAW_ALPACA))[1:] and t)
         assert msgspec.json.decode(bad.raw, type=bytes).decode() == torn
         assert (bad.encoding, good.symbol) == ("bytes", "AAPL")
+        opened, ended = await eventually(lambda: (g := run.gaps())[1:] and g)
+        assert isinstance(opened, GapOpened)
+        assert isinstance(ended, GapEnded)
+        assert (opened.cause, opened.symbols) == ("torn", ["AAPL", "MSFT"])
+        assert opened.since_ns <= bad.received_at_ns <= ended.until_ns
         assert run.told(Disconnected) == []
         assert run.metric('alpaca_errors_total{type="parse"}') == 1
+        assert run.metric('alpaca_gaps_total{cause="torn"}') == 1
 
 
 @pytest.mark.parametrize("floods", [False, True])

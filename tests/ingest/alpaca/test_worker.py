@@ -161,7 +161,12 @@ async def working(
     async with (
         publishing() as (publisher, log),
         serve(
-            vendor.serve, "127.0.0.1", 0, process_request=vendor.admit, compression=compression
+            vendor.serve,
+            "127.0.0.1",
+            0,
+            process_request=vendor.admit,
+            compression=compression,
+            max_size=None,
         ) as server,
     ):
         port = next(iter(server.sockets)).getsockname()[1]
@@ -448,11 +453,50 @@ async def test_vendor_that_does_not_read_is_given_up() -> None:
 
     timings = replace(CALM, close_s=0.2)
     async with working(
-        script, symbols=symbols, timings=timings, patience=replace(SOON, answer_s=2.0)
+        script,
+        symbols=symbols,
+        timings=timings,
+        patience=replace(SOON, answer_s=2.0),
+        compression=None,  # compressed it would fit into the sockets after all
     ) as (run, _):
         lost = (await eventually(lambda: run.told(Disconnected)))[0]
         assert (lost.reason, "subscription" in lost.detail) == ("timeout", True)
         await eventually(lambda: len(run.told(Connected)) > 1)
+
+
+async def test_message_that_is_not_taken_whole_is_the_last_on_its_socket() -> None:
+    """Whatever is answered or asked meanwhile, nothing but our farewell follows half a message."""
+    symbols = tuple(f"S{number:0>60}" for number in range(60_000))  # more than the sockets hold
+    given_up, heard = asyncio.Event(), list[ConnectionClosed]()
+
+    async def script(vendor: Vendor, connection: ServerConnection) -> None:
+        if heard:
+            await connection.wait_closed()
+            return
+        await vendor.say(connection, {"T": "success", "msg": "connected"})
+        await vendor.hear(connection)
+        connection.transport.pause_reading()
+        bad = {"T": "error", "code": 400, "msg": "invalid syntax"}
+        await vendor.say(connection, {"T": "success", "msg": "authenticated"}, bad, bad)
+        await given_up.wait()
+        connection.transport.resume_reading()
+        with pytest.raises(ConnectionClosed) as closed:
+            await connection.recv()
+        heard.append(closed.value)
+
+    timings, patience = replace(CALM, close_s=20.0), replace(SOON, answer_s=1.0)
+    async with working(
+        script, symbols=symbols, timings=timings, patience=patience, compression=None
+    ) as (run, vendor):
+        await eventually(lambda: run.session.authenticated)
+        run.worker.follow(symbols[::-1])
+        await eventually(lambda: [e for e in run.told(Disconnected) if "subscription" in e.detail])
+        given_up.set()
+        await eventually(lambda: len(run.told(Connected)) > 1)
+        assert vendor.most_at_once == 1
+    (end,) = heard
+    assert end.rcvd
+    assert (end.rcvd.code, end.rcvd_then_sent) == (1000, True), "it was told something broken"
 
 
 async def test_end_while_leaving_takes_what_was_sent_before() -> None:

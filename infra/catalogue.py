@@ -151,7 +151,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "counter",
         "alpaca",
         "Gaps opened in the stream",
-        {"cause": ("disconnected", "stalled", "asked", "restarted", "shed")},
+        {"cause": ("disconnected", "stalled", "asked", "torn", "restarted", "shed")},
     ),
     Metric(
         "alpaca_shed_total",

@@ -183,8 +183,8 @@ class _Gap(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=sna
         gap_id: names the gap; never used twice.
         at_ns: when this event was written.
         cause: why ticks may be missing: `disconnected`, `stalled`, `asked` as in `Disconnected`;
-            `restarted`: the process was away; `shed`: the log was away for so long that what was
-            read no longer fitted into memory.
+            `torn`: a frame could not be read; `restarted`: the process was away; `shed`: the log
+            was away for so long that what was read no longer fitted into memory.
         symbols: whose ticks; empty for all that were followed.
         since_ns: the last moment before which nothing is missing, by our clock.
 
@@ -194,7 +194,7 @@ class _Gap(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=sna
     feed: str
     gap_id: str
     at_ns: int
-    cause: Literal["disconnected", "stalled", "asked", "restarted", "shed"]
+    cause: Literal["disconnected", "stalled", "asked", "torn", "restarted", "shed"]
     symbols: list[str]
     since_ns: int
 

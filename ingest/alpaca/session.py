@@ -41,7 +41,8 @@ for again, once; it has a gap of its own, which its next message ends, on whatev
 Every connection that was subscribed and is lost opens a gap of all other symbols; the next one that
 has subscribed to all that it can have ends it. A stream that was lively and pauses, and goes on
 before it is given up, leaves a gap as well: nobody can tell what was missed meanwhile, but its
-history can.
+history can. So does a frame that cannot be read, until none came for `LOOK_S`; it is no sign of
+life either.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -407,6 +408,10 @@ class Session:
         self._spacing_s = 0.0
         self._spacings = 0
         self._pauses = 0
+        #: The gap of frames that could not be read, and when the last of them came.
+        self._torn: GapOpened | None = None
+        self._torn_at = 0.0
+        self._tears = 0
         self._settled: frozenset[str] | None = None
         self._silence = Silence()
         self._looked: Now | None = None
@@ -513,7 +518,8 @@ class Session:
         counts: dict[wire.Meter, int] = {}
         odd: dict[str, int] = {}
         heard = self._silence.counts
-        for message in wire.split(data, self._plan.encoding):
+        messages = wire.split(data, self._plan.encoding)
+        for message in messages:
             kind = message.kind
             meter = wire.DATA_KINDS.get(kind, "control")
             counts[meter] = counts.get(meter, 0) + 1
@@ -529,14 +535,19 @@ class Session:
             if message.symbol in heard:
                 heard[message.symbol] += 1
         if ticks:
-            self.messages += len(ticks)
-            self.last_message_at_ns = now.wall_ns
-            outputs += self._hear(now)
-            if self._silent:
-                spoke = dict.fromkeys(t.symbol for t in ticks if t.symbol in self._silent)
-                outputs += self._hear_again(spoke, now)
+            outputs += self._tear(now) if messages[0].torn else self._take(ticks, now)
         received = Received(ticks, meters, counts)
         return [received, *outputs, *(_oddity(kind, count) for kind, count in odd.items())]
+
+    def _take(self, ticks: Sequence[RawTick], now: Now) -> list[Output]:
+        """Take note of data messages."""
+        self.messages += len(ticks)
+        self.last_message_at_ns = now.wall_ns
+        outputs = self._hear(now)
+        if self._silent:
+            spoke = dict.fromkeys(t.symbol for t in ticks if t.symbol in self._silent)
+            outputs += self._hear_again(spoke, now)
+        return outputs
 
     def heartbeat(self, now: Now) -> Heartbeat:
         """Return the state of the session, as an event."""
@@ -553,7 +564,7 @@ class Session:
         """Say that the process ends; nothing but `closed` may follow."""
         if not self._socket:
             return []
-        outputs: list[Output] = []
+        outputs = self._mend(now)
         if self.state not in (State.DISCONNECTED, State.ERROR):
             outputs.append(Disconnected(**self._stamp(now), reason="shutdown"))
             self.state = State.DISCONNECTED
@@ -686,12 +697,14 @@ class Session:
         self.deadline = now.monotonic_s + min(LOOK_S, max(SOON_S, self._mute_s - silent_s))
         looked, self._looked = self._looked or now, now
         open_s = self._market_s(looked, now)
+        whole_again = self._torn and now.monotonic_s - self._torn_at >= LOOK_S
+        mended = self._mend(now) if whole_again else []
         silent = self._silence.look(open_s, now.wall_ns, self._halted)
         outputs = [output for each in silent for output in self._miss(each, now)]
         if not outputs:
-            return []
+            return mended
         self.subscription.renew([each.symbol for each in silent])
-        return [*outputs, *self._converse(now)]
+        return [*mended, *outputs, *self._converse(now)]
 
     def _market_s(self, since: Now, now: Now) -> float:
         """Return how much market time has gone by, by both clocks.
@@ -716,7 +729,8 @@ class Session:
         self._silences += 1
         gap_id = f"{self.session_id}/silent-{self._silences}"
         gap = self._silent[symbol] = self._gap(gap_id, "stalled", [symbol], since_ns, now)
-        return [Stalled(**self._stamp(now), symbols=[symbol], since_ns=since_ns), gap]
+        stalled = Stalled(**self._stamp(now), symbols=[symbol], since_ns=since_ns)
+        return [*self._mend(now), stalled, gap]
 
     def _hear_again(self, symbols: Iterable[str], now: Now) -> list[Output]:
         """Take note that symbols that were silent have spoken, or are no longer listened to."""
@@ -751,11 +765,30 @@ class Session:
                 self._pauses += 1
                 gap_id = f"{self.session_id}/pause-{self._pauses}"
                 gap = self._gap(gap_id, "stalled", missed, before.wall_ns, now)
-                return [gap, _ended(gap, now)]
+                return [*self._mend(now), gap, _ended(gap, now)]
             return []
         self._spacings += 1
         self._spacing_s += (spacing_s - self._spacing_s) * max(SPACING_WEIGHT, 1 / self._spacings)
         return []
+
+    def _tear(self, now: Now) -> list[Output]:
+        """Return the gap of a frame that cannot be read, unless it is one of several in a row."""
+        self._torn_at = now.monotonic_s
+        known = [set(gap.symbols or self._streamed) for gap in self._gaps]
+        missed = [symbol for symbol in self._missed() if not any(symbol in its for its in known)]
+        if not missed or (self._torn and set(missed) <= set(self._torn.symbols)):
+            return []
+        mended = self._mend(now)
+        self._tears += 1
+        gap_id = f"{self.session_id}/torn-{self._tears}"
+        since_ns = (self._quiet_since or now).wall_ns
+        self._torn = self._gap(gap_id, "torn", missed, since_ns, now)
+        return [*mended, self._torn]
+
+    def _mend(self, now: Now) -> list[Output]:
+        """End the gap of frames that could not be read, if there is one."""
+        torn, self._torn = self._torn, None
+        return [_ended(torn, now)] if torn else []
 
     def _note_halt(self, message: Message) -> None:
         if message.symbol in self.subscription.wanted and wire.is_halt(message):
@@ -767,13 +800,14 @@ class Session:
         """Say from when on ticks are missed, where the connection that is gone had streamed."""
         missed, self._streamed = self._missed(), ()
         quiet_since, self._quiet_since = self._quiet_since, None
+        mended = self._mend(now)
         if not missed or self._cause is None or self._gaps:
-            return []  # nothing was to come on it, or a gap is open already
+            return mended  # nothing was to come on it, or a gap is open already
         reason = self._cause.reason
         cause = reason if reason in ("stalled", "asked") else "disconnected"
         opened = self._gap(self.session_id, cause, missed, (quiet_since or now).wall_ns, now)
         self._gaps.append(opened)
-        return [opened]
+        return [*mended, opened]
 
     def _missed(self) -> list[str]:
         """Return what the present connection sends but for those that have a gap of their own."""
@@ -782,7 +816,7 @@ class Session:
     def _gap(
         self,
         gap_id: str,
-        cause: Literal["disconnected", "stalled", "asked"],
+        cause: Literal["disconnected", "stalled", "asked", "torn"],
         symbols: list[str],
         since_ns: int,
         now: Now,

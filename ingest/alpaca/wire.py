@@ -147,6 +147,7 @@ class Message(NamedTuple):
         data: the vendor's bytes.
         text: a control message's `msg`.
         code: an error's `code`.
+        torn: whether it is what came of a frame that is no array: any messages may have been in it.
 
     """
 
@@ -156,6 +157,7 @@ class Message(NamedTuple):
     data: msgspec.Raw
     text: str = ""
     code: int | None = None
+    torn: bool = False
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -217,7 +219,7 @@ def split(frame: bytes, encoding: Encoding) -> list[Message]:
             frame.decode()
         parts = codec.frame(frame)
     except _UNDECODABLE:
-        return _unreadable(frame)
+        return _unreadable(frame, torn=True)
     messages: list[Message] = []
     for data in parts:
         try:
@@ -234,8 +236,11 @@ def split(frame: bytes, encoding: Encoding) -> list[Message]:
 _NO_HEAD = _Head(kind=UNREADABLE)
 
 
-def _unreadable(data: bytes, symbol: str = "") -> list[Message]:
-    return [Message(UNREADABLE, symbol, "bytes", msgspec.Raw(piece)) for piece in pieces(data)]
+def _unreadable(data: bytes, symbol: str = "", *, torn: bool = False) -> list[Message]:
+    return [
+        Message(UNREADABLE, symbol, "bytes", msgspec.Raw(piece), torn=torn)
+        for piece in pieces(data)
+    ]
 
 
 def subscribed_symbols(message: Message, encoding: Encoding) -> tuple[str, ...]:

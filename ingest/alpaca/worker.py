@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -140,6 +139,8 @@ class AlpacaWorker:
         self._asked: deque[Callable[[Now], list[Output]]] = deque()
         #: The patience of whatever waits now, to be ended when something is asked.
         self._patience: asyncio.Timeout | None = None
+        #: Whether the present socket took only a part of a message: nothing may follow that.
+        self._cut_short = False
         self._log = structlog.get_logger()
         self._oddities: set[str] = set()
 
@@ -255,6 +256,7 @@ class AlpacaWorker:
         async def receive() -> bytes:
             return await socket.recv(decode=False)
 
+        self._cut_short = False
         going_on = await self._perform(session.connected(self._clock()), socket)
         while going_on:
             frame = await self._wait(receive)
@@ -324,14 +326,21 @@ class AlpacaWorker:
             self._meters.add("alpaca_messages_received_total", count, type=meter)
 
     async def _send(self, socket: ClientConnection, data: bytes) -> None:
-        """Send a message; a vendor that does not read it until the deadline will not answer it."""
+        """Send a message; a vendor that does not read it until the deadline will not answer it.
+
+        Then the deadline ends the connection, and nothing else is said on it but farewell.
+        """
+        if self._cut_short:
+            return
         text = self._encoding == "json"
         starts = range(0, len(data), FRAGMENT_BYTES)
         fragments = (data[start : start + FRAGMENT_BYTES] for start in starts)
         message = data if len(data) <= FRAGMENT_BYTES else fragments
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout_at(self._session.deadline):
                 await socket.send(message, text=text)
+        except TimeoutError:
+            self._cut_short = True
 
     def _mark(self, gap: GapEvent) -> None:
         report_gap(gap, self._publisher)

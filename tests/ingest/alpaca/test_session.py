@@ -1234,3 +1234,138 @@ def test_a_gap_of_a_former_process_ends_with_the_first_subscription() -> None:
     driver.say(TRADE)
     driver.close()
     driver.stream()
+
+
+# torn frames
+
+TORN = b'[{"T":"t","S":"AA'
+
+
+def _tear(driver: Driver, frame: bytes = TORN) -> list[Output]:
+    return driver.session.frame(frame, driver.now)
+
+
+@pytest.mark.parametrize("frame", [TORN, b"<html>502 Bad Gateway</html>", b"", b"[]]", b"\xff"])
+def test_a_torn_frame_is_kept_and_leaves_a_gap_of_what_it_may_have_held(frame: bytes) -> None:
+    """Whatever ticks were in it are missing since the last that could be read; all goes on."""
+    driver = Driver()
+    driver.stream()
+    driver.say(TRADE)
+    heard_ns = driver.now.wall_ns
+    driver.seconds += 0.3
+    outputs = _tear(driver, frame)
+    opened = _only(GapOpened, outputs)
+    assert (opened.cause, opened.since_ns, opened.symbols) == ("torn", heard_ns, list(SYMBOLS))
+    (tick,) = _only(Received, outputs).ticks
+    assert msgspec.json.decode(tick.raw, type=bytes) == frame
+    torn_ns = driver.now.wall_ns
+    driver.seconds += 0.1
+    assert not any(isinstance(output, GapEnded) for output in driver.say(TRADE))
+    ended = _only(GapEnded, _until_something(driver, 10))
+    assert (ended.gap_id, ended.cause, ended.since_ns) == (opened.gap_id, "torn", heard_ns)
+    assert torn_ns + LOOK_S * 1e9 <= ended.until_ns == driver.now.wall_ns
+    assert ended.shed == {}
+    assert driver.session.state is State.CONNECTED
+    assert _only(GapOpened, _tear(driver)).gap_id != opened.gap_id
+
+
+def test_a_message_without_its_type_is_no_torn_frame() -> None:
+    """What stands whole in an array that can be read is in the log, and nothing is missing."""
+    driver = Driver()
+    driver.stream()
+    assert not any(isinstance(o, GapOpened) for o in driver.say(TRADE, 5, {"T": 1}, [], {}))
+
+
+def test_torn_frames_in_a_row_are_one_gap() -> None:
+    """While frames come torn the gap stays open, however many: the ledger is not flooded."""
+    driver = Driver()
+    driver.stream()
+    driver.say(TRADE)
+    said: list[Output] = []
+    for _ in range(50):
+        driver.seconds += LOOK_S / 2
+        said += _tear(driver)
+        said += driver.say(TRADE)
+        said += driver.session.timer(driver.now)
+    opened = _only(GapOpened, said)
+    assert not any(isinstance(output, GapEnded) for output in said)
+    assert _only(GapEnded, _until_something(driver, 10)).gap_id == opened.gap_id
+
+
+def test_a_torn_frame_before_anything_was_to_come_leaves_no_gap() -> None:
+    """A welcome that cannot be read held no ticks."""
+    driver = Driver()
+    driver.open()
+    assert not any(isinstance(output, GapOpened) for output in _tear(driver))
+
+
+def test_a_connection_that_sends_nothing_but_torn_frames_is_mute() -> None:
+    """What cannot be read is no sign of life: it is given up after half a minute, as any other."""
+    driver = Driver()
+    driver.stream()
+    driver.say(TRADE)
+    heard = driver.now
+    said: list[Output] = []
+    while driver.session.state is State.CONNECTED:
+        driver.seconds += LOOK_S
+        said += _tear(driver)
+        said += driver.session.timer(driver.now)
+    assert driver.seconds - heard.monotonic_s == PATIENCE.mute_s
+    assert _only(Stalled, said).since_ns == heard.wall_ns
+    assert driver.session.heartbeat(driver.now).last_message_at_ns == heard.wall_ns
+    torn = _only(GapOpened, said)
+    outputs = driver.close()
+    assert _only(GapEnded, outputs).gap_id == torn.gap_id
+    assert (_only(GapOpened, outputs).cause, torn.cause) == ("stalled", "torn")
+
+
+@pytest.mark.parametrize("leave", [Driver.close, lambda d: d.session.shutdown(d.now)])
+def test_a_torn_frame_before_the_end_of_the_socket_is_told_apart(
+    leave: Callable[[Driver], list[Output]],
+) -> None:
+    """Its gap ends with the connection, whose own has another cause."""
+    driver = Driver()
+    driver.stream()
+    driver.say(TRADE)
+    driver.seconds += 0.1
+    torn = _only(GapOpened, _tear(driver))
+    driver.seconds += 0.1
+    assert _only(GapEnded, leave(driver)).gap_id == torn.gap_id
+
+
+def test_a_torn_frame_is_no_gap_of_symbols_that_are_missed_already() -> None:
+    """A symbol that is silent has its own gap; one that goes silent later ends the torn one."""
+    driver = Driver()
+    its = _silence_one(driver)
+    assert sorted(_only(GapOpened, _tear(driver)).symbols) == sorted(SYMBOLS[1:])
+    outputs = driver.say(TRADE)
+    assert [o.gap_id for o in outputs if isinstance(o, GapEnded)] == [its.gap_id]
+
+
+def test_a_symbol_that_is_followed_while_frames_are_torn_is_in_a_gap_too() -> None:
+    """The gap that is open does not tell of it, so another one does."""
+    driver, vendor = Driver(symbols=SYMBOLS[:2]), Vendor()
+    vendor.serve(driver)
+    first = _only(GapOpened, _tear(driver))
+    assert first.symbols == list(SYMBOLS[:2])
+    vendor.converse(driver, driver.session.follow(SYMBOLS, driver.now))
+    outputs = _tear(driver)
+    assert _only(GapEnded, outputs).gap_id == first.gap_id
+    assert sorted(_only(GapOpened, outputs).symbols) == sorted(SYMBOLS)
+
+
+def test_a_torn_frame_is_no_second_gap_of_what_a_lost_connection_missed() -> None:
+    """While a subscription is not whole a gap is open, but for the symbols that came after it."""
+    driver, vendor = Driver(symbols=SYMBOLS[:2]), Vendor()
+    vendor.serve(driver)
+    lost = _only(GapOpened, driver.close())
+    driver.open()
+    driver.say(WELCOME)
+    driver.say(ACCEPTED)
+    driver.session.follow(SYMBOLS, driver.now)
+    driver.say({"T": "subscription", "trades": list(SYMBOLS[:2])})
+    assert not any(isinstance(output, GapOpened) for output in _tear(driver))
+    driver.say(_error(400))
+    driver.say({"T": "subscription", "trades": list(SYMBOLS[:3])})
+    assert _only(GapOpened, _tear(driver)).symbols == [SYMBOLS[2]]
+    assert _only(GapEnded, driver.say(CONFIRMED)).gap_id == lost.gap_id

@@ -161,7 +161,12 @@ async def working(
     async with (
         publishing() as (publisher, log),
         serve(
-            vendor.serve, "127.0.0.1", 0, process_request=vendor.admit, compression=compression
+            vendor.serve,
+            "127.0.0.1",
+            0,
+            process_request=vendor.admit,
+            compression=compression,
+            max_size=None,
         ) as server,
     ):
         port = next(iter(server.sockets)).getsockname()[1]
@@ -378,8 +383,8 @@ async def test_broken_socket_is_followed_by_another(
         assert [type(event).__name__ for event in run.gaps()] == ["GapOpened", "GapEnded"]
 
 
-async def test_torn_message_is_kept_and_the_stream_goes_on() -> None:
-    """Text that breaks off in the middle of a frame is published as it is, and nothing is lost."""
+async def test_torn_message_is_kept_and_its_ticks_are_a_gap_while_the_stream_goes_on() -> None:
+    """Text that breaks off in a frame is published as it is; what it held has to be fetched."""
     torn = '[{"T":"t","S":"AA'
 
     async def script(vendor: Vendor, connection: ServerConnection) -> None:
@@ -392,8 +397,14 @@ async def test_torn_message_is_kept_and_the_stream_goes_on() -> None:
         bad, good = await eventually(lambda: (t := run.log.ticks(RAW_ALPACA))[1:] and t)
         assert msgspec.json.decode(bad.raw, type=bytes).decode() == torn
         assert (bad.encoding, good.symbol) == ("bytes", "AAPL")
+        opened, ended = await eventually(lambda: (g := run.gaps())[1:] and g)
+        assert isinstance(opened, GapOpened)
+        assert isinstance(ended, GapEnded)
+        assert (opened.cause, opened.symbols) == ("torn", ["AAPL", "MSFT"])
+        assert opened.since_ns <= bad.received_at_ns <= ended.until_ns
         assert run.told(Disconnected) == []
         assert run.metric('alpaca_errors_total{type="parse"}') == 1
+        assert run.metric('alpaca_gaps_total{cause="torn"}') == 1
 
 
 @pytest.mark.parametrize("floods", [False, True])
@@ -442,11 +453,50 @@ async def test_vendor_that_does_not_read_is_given_up() -> None:
 
     timings = replace(CALM, close_s=0.2)
     async with working(
-        script, symbols=symbols, timings=timings, patience=replace(SOON, answer_s=2.0)
+        script,
+        symbols=symbols,
+        timings=timings,
+        patience=replace(SOON, answer_s=2.0),
+        compression=None,  # compressed it would fit into the sockets after all
     ) as (run, _):
         lost = (await eventually(lambda: run.told(Disconnected)))[0]
         assert (lost.reason, "subscription" in lost.detail) == ("timeout", True)
         await eventually(lambda: len(run.told(Connected)) > 1)
+
+
+async def test_message_that_is_not_taken_whole_is_the_last_on_its_socket() -> None:
+    """Whatever is answered or asked meanwhile, nothing but our farewell follows half a message."""
+    symbols = tuple(f"S{number:0>60}" for number in range(60_000))  # more than the sockets hold
+    given_up, heard = asyncio.Event(), list[ConnectionClosed]()
+
+    async def script(vendor: Vendor, connection: ServerConnection) -> None:
+        if heard:
+            await connection.wait_closed()
+            return
+        await vendor.say(connection, {"T": "success", "msg": "connected"})
+        await vendor.hear(connection)
+        connection.transport.pause_reading()
+        bad = {"T": "error", "code": 400, "msg": "invalid syntax"}
+        await vendor.say(connection, {"T": "success", "msg": "authenticated"}, bad, bad)
+        await given_up.wait()
+        connection.transport.resume_reading()
+        with pytest.raises(ConnectionClosed) as closed:
+            await connection.recv()
+        heard.append(closed.value)
+
+    timings, patience = replace(CALM, close_s=20.0), replace(SOON, answer_s=1.0)
+    async with working(
+        script, symbols=symbols, timings=timings, patience=patience, compression=None
+    ) as (run, vendor):
+        await eventually(lambda: run.session.authenticated)
+        run.worker.follow(symbols[::-1])
+        await eventually(lambda: [e for e in run.told(Disconnected) if "subscription" in e.detail])
+        given_up.set()
+        await eventually(lambda: len(run.told(Connected)) > 1)
+        assert vendor.most_at_once == 1
+    (end,) = heard
+    assert end.rcvd
+    assert (end.rcvd.code, end.rcvd_then_sent) == (1000, True), "it was told something broken"
 
 
 async def test_end_while_leaving_takes_what_was_sent_before() -> None:

@@ -6,7 +6,7 @@ Starts a Kafka broker of its own, fills `ticks.raw.alpaca`, and has each contest
 and write what came of it. Each runs in its own process, under a prefix of its own, in turn,
 `--rounds` times; the clock runs from its first output to its last. Two kinds of work:
 
-* full: the verdict of the validate stage, `processors.validate.judge`, on every tick.
+* full: the verdict of the validate stage on every tick, as `tests.benchmarks.work` puts it.
 * light: read the record, look at a field, pass it on; what is left is the framework's own cost.
 
 And these ways to do it:

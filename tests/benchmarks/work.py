@@ -6,6 +6,7 @@ it on, so that what is left is the framework's own cost.
 
 import random
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from hashlib import blake2b
 from typing import NamedTuple
@@ -14,10 +15,12 @@ import msgspec
 import orjson
 
 from infra import topics
+from infra.market_calendar import ALWAYS_OPEN
 from ingest import symbols
 from ingest.events import RawTick
 from processors.events import RejectedTick
-from processors.validate import Position, judge
+from processors.judge import Judge
+from processors.validate import Broken, Position, judge, reject
 
 KNOWN = symbols.parse(symbols.DEFAULT_FILE.read_text(encoding="utf-8"))
 OUTPUTS = (topics.VALID, topics.REJECTED)
@@ -37,11 +40,18 @@ Work = Callable[[bytes, Position], Outcome]
 
 
 def full(known: Collection[str]) -> Work:
-    """Return the verdict as work."""
+    """Return the verdict as work: by itself, and given what was told of the symbol before."""
     encode = msgspec.json.Encoder().encode
+    remembered: defaultdict[int, Judge] = defaultdict(lambda: Judge(ALWAYS_OPEN))
 
     def work(value: bytes, position: Position) -> Outcome:
         verdict = judge(value, position, known)
+        if not isinstance(verdict, RejectedTick):
+            believed = remembered[position.partition].take(verdict)
+            if isinstance(believed, Broken):
+                verdict = reject(value, position, believed)
+            else:
+                verdict = believed
         topic = topics.REJECTED if isinstance(verdict, RejectedTick) else topics.VALID
         return Outcome(topic, verdict.symbol.encode(), encode(verdict))
 

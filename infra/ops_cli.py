@@ -110,7 +110,7 @@ def _line(option: str, text: str, length: int) -> str:
 def _give(command: Command, data: Path) -> None:
     settings = load(StageSettings)
     named = "kafka_bootstrap_servers" in settings.model_fields_set
-    servers = settings.kafka_bootstrap_servers if named else _kafka_of(data.absolute())
+    servers = settings.kafka_bootstrap_servers if named else kafka_of(data.absolute())
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the exception says it, once
     try:
         asyncio.run(_write(command, servers, settings.topic(COMMANDS.name)))
@@ -121,7 +121,7 @@ def _give(command: Command, data: Path) -> None:
     typer.echo(f"twinfeed: asked {command.target} to {str(tag).replace('_', ' ')}")
 
 
-def _kafka_of(data: Path) -> str:
+def kafka_of(data: Path) -> str:
     """Return where the running stack's Kafka is."""
     board = boards.read(data) if preflight.is_running(data) else None
     addresses = {address.name: address.where for address in board.addresses} if board else {}

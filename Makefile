@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RIVALS := .venv-bench
 
-.PHONY: run test chaos faults check setup tools requirements format generate clean
+.PHONY: run test chaos faults bench check setup tools requirements format generate clean
 
 run: tools
 	@$(BIN)/twinfeed up
@@ -20,6 +21,10 @@ chaos: tools
 # sixty runs of faults by seed on one stack; after each one the books are balanced
 faults: tools
 	FAULT_RUNS=60 $(BIN)/pytest -q -s tests/journeys/test_fault_runs.py
+
+# twinfeed beside plain Faust, Quix Streams, confluent-kafka and bytewax: ratios, in one run
+bench: tools $(RIVALS)/.installed
+	$(BIN)/python -m tests.benchmarks.processors --rivals $(RIVALS)/bin/python
 
 check: setup
 	$(BIN)/ruff check .
@@ -51,10 +56,16 @@ $(STAMP): infra/requirements/bootstrap.txt infra/requirements/dev.txt pyproject.
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation --offline -e .
 	@touch $@
 
+$(RIVALS)/.installed: $(STAMP) infra/requirements/bench.txt
+	@echo "installing what twinfeed is measured against into $(RIVALS)/"
+	@test -x $(RIVALS)/bin/python || $(PYTHON) -m venv --without-pip $(RIVALS)
+	@$(BIN)/uv pip sync -q --python $(RIVALS)/bin/python --require-hashes infra/requirements/bench.txt
+	@touch $@
+
 UV_COMPILE := uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 --no-header
 requirements: setup
-	cd infra/requirements && for name in bootstrap runtime dev; do \
+	cd infra/requirements && for name in bootstrap runtime dev bench; do \
 	  ../../$(BIN)/$(UV_COMPILE) $$name.in -o $$name.txt; done
 
 clean:
-	rm -rf $(VENV) .tools
+	rm -rf $(VENV) $(RIVALS) .tools

@@ -157,7 +157,7 @@ def _ask(command: Command, what: str, data: Path) -> None:
 def _settings(data: Path) -> tuple[StageSettings, str]:
     settings = load(StageSettings)
     named = "kafka_bootstrap_servers" in settings.model_fields_set
-    return settings, settings.kafka_bootstrap_servers if named else _kafka_of(data.absolute())
+    return settings, settings.kafka_bootstrap_servers if named else kafka_of(data.absolute())
 
 
 def _speaking(servers: str, talk: Coroutine[Any, Any, T]) -> T:
@@ -170,7 +170,7 @@ def _speaking(servers: str, talk: Coroutine[Any, Any, T]) -> T:
         raise Refusal(message, EX_UNAVAILABLE) from error
 
 
-def _kafka_of(data: Path) -> str:
+def kafka_of(data: Path) -> str:
     """Return where the running stack's Kafka is."""
     board = boards.read(data) if preflight.is_running(data) else None
     addresses = {address.name: address.where for address in board.addresses} if board else {}

@@ -9,7 +9,7 @@ and not judged: a one-sided market at night is no mistake.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -25,12 +25,13 @@ from processors.events import (
     Last,
     Luld,
     Quote,
+    RejectedTick,
     Status,
     Trade,
     ValidTick,
 )
 from processors.halts import halted
-from processors.validate import Broken
+from processors.validate import Broken, Placed, reject
 
 NS = breaker.NS
 
@@ -209,6 +210,29 @@ class Judge:
             return self._calendar.state(tick.received_at_ns) != "regular"
         except BeyondCalendarError:
             return False
+
+
+def rejections(
+    records: Sequence[Placed], malformed: Iterable[RejectedTick], judged: Judged
+) -> list[RejectedTick]:
+    """Return the rejections among a run of records, in its order; one a record, at most.
+
+    Args:
+        records: the run.
+        malformed: those of ticks that broke a rule by themselves.
+        judged: what the others came to.
+
+    """
+    rejected = list(malformed)
+    if judged.doubted:
+        refused = {tick.raw_offset for tick in rejected}
+        by_offset = {position.offset: (value, position) for value, position in records}
+        for tick, broken in judged.doubted:
+            if tick.raw_offset not in refused:
+                refused.add(tick.raw_offset)
+                rejected.append(reject(*by_offset[tick.raw_offset], broken))
+        rejected.sort(key=lambda tick: tick.raw_offset)
+    return rejected
 
 
 def _day(at_ns: int) -> int:

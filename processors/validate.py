@@ -51,6 +51,10 @@ class Position(NamedTuple):
     written_at_ms: int
 
 
+#: A record's value, and its place.
+Placed = tuple[bytes, Position]
+
+
 class Broken(NamedTuple):
     """A rule that a tick broke, and the figures."""
 
@@ -243,7 +247,7 @@ _FIGURES: dict[type, Callable[[Any], Broken | None]] = {
 
 
 def judge_all(
-    records: Iterable[tuple[bytes, Position]], known: Collection[str]
+    records: Iterable[Placed], known: Collection[str]
 ) -> tuple[list[events.ValidTick], list[events.RejectedTick]]:
     """Return the verdicts on many records, in order: the valid ones, and the rejected ones."""
     valid: list[events.ValidTick] = []

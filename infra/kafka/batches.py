@@ -17,11 +17,15 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
+
+from infra.record import Record
+
+__all__ = ["BatchProducer", "Record"]
 
 #: How long aiokafka may try to deliver a batch. Long enough for a broker to restart.
 DELIVERY_TIMEOUT_MS = 120_000
@@ -40,14 +44,6 @@ LOOK_AGAIN_S = 0.1
 
 #: Sequence numbers are 31 bits, and go on at 0.
 MAX_SEQUENCE = 2**31 - 1
-
-
-class Record(NamedTuple):
-    """One record to produce; `timestamp_ms` is the time it is stamped with, None for now."""
-
-    key: bytes | None
-    value: bytes
-    timestamp_ms: int | None = None
 
 
 class BatchProducer:

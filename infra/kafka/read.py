@@ -14,7 +14,8 @@ from aiokafka.errors import KafkaError
 AGAIN_S = 1.0
 
 
-def _reader(bootstrap_servers: str) -> AIOKafkaConsumer:
+def reader(bootstrap_servers: str) -> AIOKafkaConsumer:
+    """Return a consumer of no group, not started, that begins with the first record there is."""
     # `seek_to_beginning` may lose a race against the reset to "latest" that an assignment begins
     # (aiokafka 0.14), and then skips all that was there: so "earliest" is what it resets to.
     return AIOKafkaConsumer(
@@ -45,7 +46,7 @@ async def read_to_end(
 
     """
     tp = TopicPartition(topic, partition)
-    consumer = _reader(bootstrap_servers)
+    consumer = reader(bootstrap_servers)
     await consumer.start()
     try:
         consumer.assign([tp])
@@ -86,7 +87,7 @@ async def follow(
     """
     tp = TopicPartition(topic, 0)
     while True:
-        consumer = _reader(bootstrap_servers)
+        consumer = reader(bootstrap_servers)
         try:
             await _begin(consumer, tp, last)
         except KafkaError:
@@ -131,7 +132,7 @@ class Tail:
 
     async def start(self) -> None:
         """Connect; what `fresh` returns first begins with the first record that is kept."""
-        self._consumer = _reader(self._servers)
+        self._consumer = reader(self._servers)
         await self._consumer.start()
         self._consumer.assign([self._tp])
 

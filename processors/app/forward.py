@@ -14,7 +14,6 @@ from aiokafka import ConsumerRecord
 from infra import topics
 from infra.clock import now_ns
 from infra.fence import Story
-from infra.kafka.batches import Record
 from infra.kafka.read import follow, read_to_end
 from processors import forward
 from processors.app.memory import Memory
@@ -23,18 +22,17 @@ from processors.chunks import CHUNK_RECORDS
 from processors.deliver import CHUNKS_UNDER_WAY
 from processors.desk import Desk, Forwarded
 from processors.events import (
-    Comparison,
     QuarantineEvent,
     RoutedPrice,
     RouterTransition,
     ValidTick,
 )
 from processors.memory import Recollection
+from processors.records import comparison_record, price_record, quarantine_record
 from processors.settings import ProcessorSettings
 
 log = structlog.get_logger()
 
-_encode = msgspec.json.Encoder().encode
 _state = msgspec.json.Decoder(forward.SymbolState)
 _quarantine = msgspec.json.Decoder(QuarantineEvent)
 
@@ -185,9 +183,9 @@ class Forward(Stage):
             self.count("ok", len(event.value))
             if out.quarantines:
                 # in the log before any price goes out under its fence: a successor goes by it
-                records = [_record(event, event.at_ns) for event in out.quarantines]
+                records = [quarantine_record(event) for event in out.quarantines]
                 await self.surely(topics.QUARANTINES, partition, records)
-            compared = [_record(c, c.compared_at_ns) for c in out.comparisons]
+            compared = [comparison_record(c) for c in out.comparisons]
             also = [await self.send(topics.COMPARISONS, partition, compared)] if compared else []
             await self._deliver(partition, out.prices, event, *also)
             place = self._desks[partition].next_offset
@@ -216,7 +214,7 @@ class Forward(Stage):
         """Send prices; the event is acknowledged when they, and what is sent also, are out."""
         under_way = list(also)
         if prices:
-            routed = await self.send(topics.ROUTED, partition, [_price_record(p) for p in prices])
+            routed = await self.send(topics.ROUTED, partition, [price_record(p) for p in prices])
             under_way.append(self._latest(partition, prices, routed))
         if under_way:
             await self.deliveries.acknowledge_after(asyncio.gather(*under_way), event)
@@ -230,13 +228,5 @@ class Forward(Stage):
         await routed
         newest = {price.symbol: price for price in prices}
         await (
-            await self.send(topics.LATEST, partition, [_price_record(p) for p in newest.values()])
+            await self.send(topics.LATEST, partition, [price_record(p) for p in newest.values()])
         )
-
-
-def _record(event: Comparison | QuarantineEvent, at_ns: int) -> Record:
-    return Record(event.symbol.encode(), _encode(event), at_ns // 1_000_000)
-
-
-def _price_record(price: RoutedPrice) -> Record:
-    return Record(price.symbol.encode(), _encode(price), price.routed_at_ns // 1_000_000)

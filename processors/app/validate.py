@@ -17,11 +17,12 @@ from processors.app.memory import Memory
 from processors.app.stage import Stage
 from processors.chunks import CHUNK_RECORDS
 from processors.events import BreakerEvent, Merged, RejectedTick, ValidTick
-from processors.judge import Judge, Judged, SymbolState
+from processors.judge import Judge, Judged, SymbolState, rejections
 from processors.memory import Recollection
 from processors.merge import Places, interleave, needed
+from processors.records import breaker_record, tick_record
 from processors.settings import ProcessorSettings
-from processors.validate import Position, judge_all, reject
+from processors.validate import Placed, Position, judge_all
 
 log = structlog.get_logger()
 
@@ -231,20 +232,20 @@ class Validate(Stage):
     async def _verdicts(
         self, partition: int, lane: Lane, records: Sequence[ConsumerRecord]
     ) -> Verdicts:
-        valid, rejected = judge_all(_placed(records), self._known)
+        placed = _placed(records)
+        valid, rejected = judge_all(placed, self._known)
         if any(tick.reason == "unknown_symbol" for tick in rejected) and await self._learn():
-            valid, rejected = judge_all(_placed(records), self._known)
+            valid, rejected = judge_all(placed, self._known)
         judged = lane.take(self._sources[records[0].topic].name, records, valid)
         self._memory.note(partition, {tick.symbol for tick in valid})
-        rejected += _refusals(records, judged, {tick.raw_offset for tick in rejected})
-        return Verdicts(judged.believed, rejected, judged.changes)
+        return Verdicts(judged.believed, rejections(placed, rejected, judged), judged.changes)
 
     async def _send(self, partition: int, verdicts: Verdicts) -> Awaitable[Any]:
         """Hand verdicts over, and return what is done when they are in the log."""
         outputs: list[tuple[topics.Topic, list[Record]]] = [
-            (topics.VALID, [_tick_record(tick) for tick in verdicts.valid]),
-            (topics.REJECTED, [_tick_record(tick) for tick in verdicts.rejected]),
-            (topics.BREAKERS, [_breaker_record(change) for change in verdicts.changes]),
+            (topics.VALID, [tick_record(tick) for tick in verdicts.valid]),
+            (topics.REJECTED, [tick_record(tick) for tick in verdicts.rejected]),
+            (topics.BREAKERS, [breaker_record(change) for change in verdicts.changes]),
         ]
         return asyncio.gather(
             *[await self.send(topic, partition, rows) for topic, rows in outputs if rows]
@@ -255,24 +256,10 @@ def _by_topic(places: Places) -> dict[str, int]:
     return {topics.RAW_ALPACA.name: places.alpaca, topics.RAW_YAHOO.name: places.yahoo}
 
 
-def _placed(records: Iterable[ConsumerRecord]) -> Iterable[tuple[bytes, Position]]:
-    return (
+def _placed(records: Iterable[ConsumerRecord]) -> list[Placed]:
+    return [
         (r.value or b"", Position(r.topic, r.partition, r.offset, r.timestamp)) for r in records
-    )
-
-
-def _refusals(
-    records: Sequence[ConsumerRecord], judged: Judged, refused: set[int]
-) -> Iterable[RejectedTick]:
-    """Yield a rejection of each record with a doubted tick, where it has none yet."""
-    if not judged.doubted:
-        return
-    by_offset = {record.offset: record for record in records}
-    for tick, broken in judged.doubted:
-        if tick.raw_offset not in refused:
-            refused.add(tick.raw_offset)
-            ((value, position),) = _placed([by_offset[tick.raw_offset]])
-            yield reject(value, position, broken)
+    ]
 
 
 def _cut(run: Sequence[ConsumerRecord], at: int) -> Iterable[Sequence[ConsumerRecord]]:
@@ -281,11 +268,3 @@ def _cut(run: Sequence[ConsumerRecord], at: int) -> Iterable[Sequence[ConsumerRe
     for part in (before, run[len(before) :]):
         for begin in range(0, len(part), CHUNK_RECORDS):
             yield part[begin : begin + CHUNK_RECORDS]
-
-
-def _tick_record(tick: Any) -> Record:
-    return Record(tick.symbol.encode(), _encode(tick), tick.received_at_ns // 1_000_000)
-
-
-def _breaker_record(change: BreakerEvent) -> Record:
-    return Record(change.symbol.encode(), _encode(change), change.at_ns // 1_000_000)

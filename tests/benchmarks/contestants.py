@@ -2,8 +2,7 @@
 
 python -m tests.benchmarks.contestants chunks|aiokafka|faust full|light
 
-`full` is the validate stage's own verdict; `light` reads the record, looks at one field and passes
-it on, so that what is left is the framework's own cost.
+What others have built to do it is in `contestants_elsewhere`, which runs where they are installed.
 """
 
 import asyncio
@@ -11,12 +10,9 @@ import gc
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import faust
-import msgspec
-import orjson
 from aiokafka import AIOKafkaConsumer
 
 from infra import topics
@@ -25,50 +21,17 @@ from infra.settings import load
 from processors.__main__ import COLLECT_AFTER
 from processors.chunks import ChunkSchema, chunk_app
 from processors.deliver import Deliveries
-from processors.events import RejectedTick
 from processors.settings import ProcessorSettings
-from processors.validate import Position, judge
-
-
-class Outcome(NamedTuple):
-    """Where a record goes, and what goes there."""
-
-    topic: topics.Topic
-    record: Record
-
-
-Work = Callable[[bytes, Position], Outcome]
-
-
-def full(known: frozenset[str]) -> Work:
-    """Return the verdict as work."""
-    encode = msgspec.json.Encoder().encode
-
-    def work(value: bytes, position: Position) -> Outcome:
-        verdict = judge(value, position, known)
-        topic = topics.REJECTED if isinstance(verdict, RejectedTick) else topics.VALID
-        return Outcome(topic, Record(verdict.symbol.encode(), encode(verdict)))
-
-    return work
-
-
-def light(_known: frozenset[str]) -> Work:
-    """Return reading, looking and passing on as work."""
-
-    def work(value: bytes, _position: Position) -> Outcome:
-        tick = orjson.loads(value)
-        topic = topics.VALID if tick["received_at_ns"] > 0 else topics.REJECTED
-        return Outcome(topic, Record(tick["symbol"].encode(), value))
-
-    return work
+from processors.validate import Position
+from tests.benchmarks.work import WORKS, Work
 
 
 def outcomes(records: list[Any], work: Work) -> dict[topics.Topic, list[Record]]:
     """Do the work on many records; return what goes where."""
     by_topic: dict[topics.Topic, list[Record]] = {}
     for r in records:
-        outcome = work(r.value, Position(r.topic, r.partition, r.offset, r.timestamp))
-        by_topic.setdefault(outcome.topic, []).append(outcome.record)
+        topic, key, value = work(r.value, Position(r.topic, r.partition, r.offset, r.timestamp))
+        by_topic.setdefault(topic, []).append(Record(key, value))
     return by_topic
 
 
@@ -141,15 +104,14 @@ async def plain_faust(settings: ProcessorSettings, work: Work) -> None:
             async for event in stream.events():
                 m = event.message
                 at = Position(m.topic, m.partition, m.offset, int(1000 * m.timestamp))
-                topic, record = work(event.value, at)
-                await outputs[topic].send(key=record.key, value=record.value)
+                topic, key, value = work(event.value, at)
+                await outputs[topic].send(key=key, value=value)
 
         await app.start()
         await app.wait_until_stopped()
 
 
 CONTESTANTS = {"chunks": chunks, "aiokafka": plain_loop, "faust": plain_faust}
-WORKS = {"full": full, "light": light}
 
 
 def main(name: str, work: str) -> None:

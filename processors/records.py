@@ -1,0 +1,45 @@
+"""How events stand in the log: their keys, and the times that they are stamped with; pure.
+
+By whoever writes them: the stages, and a replay, whose records are the same to the byte.
+"""
+
+import msgspec
+
+from infra.record import Record
+from processors.events import (
+    BreakerEvent,
+    Comparison,
+    QuarantineEvent,
+    RejectedTick,
+    RoutedPrice,
+    ValidTick,
+)
+
+_encode = msgspec.json.Encoder().encode
+
+MS = 1_000_000
+
+
+def tick_record(tick: ValidTick | RejectedTick) -> Record:
+    """Return the record of a verdict."""
+    return Record(tick.symbol.encode(), _encode(tick), tick.received_at_ns // MS)
+
+
+def breaker_record(change: BreakerEvent) -> Record:
+    """Return the record of a breaker's opening or closing."""
+    return Record(change.symbol.encode(), _encode(change), change.at_ns // MS)
+
+
+def comparison_record(comparison: Comparison) -> Record:
+    """Return the record of a comparison."""
+    return Record(comparison.symbol.encode(), _encode(comparison), comparison.compared_at_ns // MS)
+
+
+def quarantine_record(event: QuarantineEvent) -> Record:
+    """Return the record of a quarantine's beginning or end."""
+    return Record(event.symbol.encode(), _encode(event), event.at_ns // MS)
+
+
+def price_record(price: RoutedPrice) -> Record:
+    """Return the record of a routed price."""
+    return Record(price.symbol.encode(), _encode(price), price.routed_at_ns // MS)

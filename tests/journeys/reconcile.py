@@ -145,11 +145,13 @@ async def routed_in_order(stack: Stack) -> int:
         by_symbol[price["symbol"]].append(price)
     for symbol, prices in by_symbol.items():
         for before, after in itertools.pairwise(prices):
-            assert before["epoch"] <= after["epoch"], f"{symbol}: an epoch came back"
-            if before["epoch"] == after["epoch"]:
+            fences = [(price["epoch"], price.get("fence", 0)) for price in (before, after)]
+            assert fences[0] <= fences[1], f"{symbol}: a fence came back"
+            if fences[0] == fences[1]:
                 assert before["source"] == after["source"], f"{symbol}: two sources in one epoch"
-                assert before["market_time_ns"] <= after["market_time_ns"], (
-                    f"{symbol}: back in time"
-                )
+                # what takes the place of a cancelled price may be older, and says so
+                amends = after.get("amends") is not None
+                later = before["market_time_ns"] <= after["market_time_ns"]
+                assert amends or later, f"{symbol}: back in time"
                 assert before["raw_offset"] < after["raw_offset"], f"{symbol}: a price twice"
     return len(records)

@@ -12,6 +12,7 @@ from processors.events import (
     QuarantineEvent,
     RejectedTick,
     RoutedPrice,
+    RouteTaken,
     ValidTick,
 )
 
@@ -43,3 +44,8 @@ def quarantine_record(event: QuarantineEvent) -> Record:
 def price_record(price: RoutedPrice) -> Record:
     """Return the record of a routed price."""
     return Record(price.symbol.encode(), _encode(price), price.routed_at_ns // MS)
+
+
+def switch_record(taken: RouteTaken) -> Record:
+    """Return the record of a route that came into force in a partition."""
+    return Record(b"", _encode(taken), taken.at_ns // MS)

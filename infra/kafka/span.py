@@ -18,7 +18,7 @@ MS = 1_000_000
 #: Taken from the beginning.
 WHOLE = (topics.SESSIONS, topics.SOURCES_SYMBOLS, topics.COMMANDS, topics.TRANSITIONS)
 #: Taken from a while before.
-FACTS = (topics.SOURCES_STATUS,)
+FACTS = (topics.SOURCES_STATUS, topics.ROUTER_LOOKS)
 #: The same, partition by partition, so that a partition can be replayed when its last was read.
 TICKS = (topics.FORWARD_SWITCHES, topics.VALIDATE_MERGES, topics.RAW_YAHOO, topics.RAW_ALPACA)
 #: Tables, and what is told of a tick afterwards: taken to the end.

@@ -36,6 +36,8 @@ from processors.settings import ProcessorSettings
 Write = Callable[[list[Event]], Awaitable[None]]
 
 OUTPUTS = (
+    topics.TRANSITIONS,
+    topics.ANSWERS,
     topics.VALID,
     topics.REJECTED,
     topics.BREAKERS,

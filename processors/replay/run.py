@@ -32,19 +32,24 @@ from processors.events import (
 )
 from processors.forward import Route, route_of
 from processors.judge import Judge, rejections
+from processors.looks import Look
 from processors.records import (
+    answer_record,
     breaker_record,
     comparison_record,
     price_record,
     quarantine_record,
     tick_record,
+    transition_record,
 )
 from processors.replay.order import in_order
+from processors.replay.route import Decided, decided
 from processors.validate import Position, judge_all
 
 T = TypeVar("T")
 
 _taken = msgspec.json.Decoder(RouteTaken)
+_look = msgspec.json.Decoder(Look)
 _merged = msgspec.json.Decoder(Merged)
 _transition = msgspec.json.Decoder(RouterTransition)
 _followed = msgspec.json.Decoder(SymbolsFollowed)
@@ -83,12 +88,14 @@ class Known(NamedTuple):
         symbols: those that are followed.
         calendar: the market's hours.
         routes: what the transitions lead to, in order.
+        decided: what the router decided; None where that cannot be told.
 
     """
 
     symbols: Collection[str]
     calendar: Calendar
     routes: Sequence[Route]
+    decided: Decided | None
 
 
 def replay(
@@ -115,7 +122,8 @@ def replay(
             lanes = chain([(place, group)], groups)
             break
         told[place[1]] = list(group)
-    known = _known(told, symbols, calendar)
+    known = _known(header, told, symbols, calendar)
+    yield from _decisions(known, header)
     for partition, by_topic in groupby(lanes, key=lambda lane: lane[0][0]):
         journals: dict[str, list[Captured]] = {}
         yahoo: list[Captured] = []
@@ -137,18 +145,47 @@ def replay(
 
 
 def _known(
-    told: dict[str, list[Captured]], symbols: Collection[str], calendar: Callable[[str], Calendar]
+    header: Header,
+    told: dict[str, list[Captured]],
+    symbols: Collection[str],
+    calendar: Callable[[str], Calendar],
 ) -> Known:
     lists = _decoded(_followed, told.get(topics.SOURCES_SYMBOLS.name, ()))
     followed = {symbol for followed in lists for symbol in followed.symbols}
     sessions = _decoded(_session, told.get(topics.SESSIONS.name, ())[-1:])
     market = sessions[0].market if sessions else ""
-    story, routes = Story(), []
+    hours = calendar(market)
+    looks = told.get(topics.ROUTER_LOOKS.name, [])
+    again = decided(
+        zip([look.offset for look in looks], _decoded(_look, looks), strict=True),
+        told.get(topics.SOURCES_STATUS.name, []),
+        told.get(topics.COMMANDS.name, []),
+        first_fact=next(
+            (span.begin for span in header.spans if span.topic == topics.SOURCES_STATUS.name), 0
+        ),
+        calendar=hours,
+    )
+    story, transitions = Story(), []
     for transition in _decoded(_transition, told.get(topics.TRANSITIONS.name, ())):
         if story.accepts(transition):
             story = story.after(transition)
-            routes.append(route_of(transition))
-    return Known(followed.union(symbols), calendar(market), routes)
+            transitions.append(transition)
+    if again is not None:
+        transitions = list(again.instead_of(transitions))
+    return Known(followed.union(symbols), hours, list(map(route_of, transitions)), again)
+
+
+def _decisions(known: Known, header: Header) -> Iterator[Event]:
+    """Yield what the router decided in the span."""
+    for at_ns, decision in known.decided.decisions if known.decided else ():
+        if not header.since_ns <= at_ns < header.until_ns:
+            continue
+        transition, answer = decision.transition, decision.answer
+        if transition is not None:
+            record = transition_record(transition)
+            yield Event(topics.TRANSITIONS, 0, transition.to_state, record)
+        if answer is not None:
+            yield Event(topics.ANSWERS, 0, answer.outcome, answer_record(answer))
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], records: Sequence[Captured]) -> list[T]:

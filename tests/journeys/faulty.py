@@ -66,6 +66,8 @@ FROM_RAW = (
     topics.ROUTED,
 )
 
+DECIDED = (topics.TRANSITIONS, topics.ANSWERS)
+
 
 async def go_wrong(stack: Stack) -> None:
     """Have ticks go wrong, then Alpaca fail and come back; return when it is routed again."""
@@ -154,6 +156,9 @@ async def written(stack: Stack, header: Header) -> Places:
             place = msgspec.json.decode(record.value, type=_Place)
             if place.raw_offset < until[place.raw_topic, place.raw_partition]:
                 found[topic.name, record.partition].append(_written(topic, record))
+    for topic in DECIDED:
+        for record in await stack.records(topic.name, topic.partitions):
+            found[topic.name, record.partition].append(_written(topic, record))
     return dict(found)
 
 

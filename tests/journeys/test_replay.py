@@ -12,7 +12,7 @@ from tests.journeys.conftest import NewStack
 @pytest.mark.journey
 @pytest.mark.timeout(400)
 async def test_a_replay_is_what_happened(new_stack: NewStack, tmp_path: Path) -> None:
-    """Verdicts, breakers, comparisons, quarantines and prices, through faults and a failover.
+    """Verdicts, breakers, decisions, comparisons and prices, through faults and a failover.
 
     But for the moment at which a price went out, which is no part of what went out.
     """
@@ -24,6 +24,6 @@ async def test_a_replay_is_what_happened(new_stack: NewStack, tmp_path: Path) ->
         live = await faulty.written(stack, faulty.header_of(file))
         faulty.same(live, await faulty.replayed(file, tmp_path / "once"))
         kinds = {topic for topic, _ in live}
-        assert kinds >= {topics.VALID.name, topics.REJECTED.name, topics.ROUTED.name}
+        assert kinds >= {topics.VALID.name, topics.ROUTED.name, topics.TRANSITIONS.name}
         await faulty.replayed(file, tmp_path / "twice")
         assert (tmp_path / "once").read_bytes() == (tmp_path / "twice").read_bytes()

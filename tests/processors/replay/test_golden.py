@@ -59,6 +59,7 @@ def test_it_is_a_faulty_minute() -> None:
     assert len(kinds["ticks.rejected"]) >= 5
     assert "breaker_opened" in kinds["symbols.breakers"]
     assert kinds["prices.routed"].keys() == {"alpaca", "yahoo"}
+    assert kinds["router.transitions"] == {"FALLBACK_ACTIVE": 1, "PRIMARY_ACTIVE": 2}
     assert kinds["ticks.valid"].keys() >= {"trade", "quote", "last", "bar", "correction", "cancel"}
     assert CAPTURE.stat().st_size < 2**20
 

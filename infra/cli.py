@@ -1,7 +1,8 @@
 """The command `twinfeed`: starts the local stack, looks at it, ends it, and makes topics.
 
-Exit codes are those of sysexits.h: 69 something needed is not there, 70 our own fault, 73 a port,
-file or directory cannot be had, 78 a setting is wrong; and 2 for a wrong command line.
+Exit codes are those of sysexits.h: 65 a file cannot be read, 69 something needed is not there, 70
+our own fault, 73 a port, file or directory cannot be had, 78 a setting is wrong; and 2 for a wrong
+command line.
 """
 
 import asyncio

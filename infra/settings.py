@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 #: Exit codes, as sysexits.h names them, so that a supervisor can tell a mistake from a mishap.
 EX_USAGE = os.EX_USAGE  # 64: the command line was wrong
+EX_DATAERR = os.EX_DATAERR  # 65: what we were given cannot be read
 EX_UNAVAILABLE = os.EX_UNAVAILABLE  # 69: something this needs is not there (Java, a server)
 EX_SOFTWARE = os.EX_SOFTWARE  # 70: our own fault
 EX_CANTCREAT = os.EX_CANTCREAT  # 73: a port, file or directory cannot be had

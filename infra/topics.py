@@ -186,6 +186,15 @@ QUARANTINES = Topic(
     writer="forward",
     summary="Symbols that are routed from Yahoo alone, whatever the route is, and why.",
 )
+FORWARD_SWITCHES = Topic(
+    name="forward.switches",
+    key="none",
+    partitions=TICK_PARTITIONS,
+    retention_ms=30 * DAY_MS,
+    schema="processors.events:RouteTaken",
+    writer="forward",
+    summary="Behind which tick each partition's prices began to go out under another epoch.",
+)
 TRANSITIONS = Topic(
     name="router.transitions",
     key="router",
@@ -285,6 +294,7 @@ TOPICS: tuple[Topic, ...] = (
     COMPARISONS,
     QUARANTINES,
     FORWARD_SYMBOLS,
+    FORWARD_SWITCHES,
     TRANSITIONS,
     ROUTER_LOOKS,
     SESSIONS,

@@ -17,6 +17,7 @@ from processors.events import (
     QuarantineBegan,
     QuarantineEvent,
     RoutedPrice,
+    RouteTaken,
     Trade,
     ValidTick,
 )
@@ -47,8 +48,11 @@ class Desk:
         self.route = NO_ROUTE
         self._comparer = Comparer(calendar)
         self._warden = Warden()
+        #: Which routes came into force, and where; for its owner to write down, and to clear.
+        self.taken: list[RouteTaken] = []
         self._ahead: deque[Route] = deque()
         self._next_at: float = math.inf
+        self._last: ValidTick | None = None
 
     @property
     def switch_due_at(self) -> float:
@@ -94,6 +98,7 @@ class Desk:
         for tick in ticks:
             if tick.received_at_ns >= self._next_at:
                 out.prices.extend(self.pass_to(tick.received_at_ns, now))
+            self._last = tick
             price = self.book.take(tick, self.route, now)
             if price is not None:
                 out.prices.append(price)
@@ -112,6 +117,7 @@ class Desk:
         sent: list[RoutedPrice] = []
         while self._ahead and self._ahead[0].since_ns <= until_ns:
             self.route = self._ahead.popleft()
+            self.taken.append(self._taken(now))
             sent += self.book.switch(self.route, now)
         self._look_ahead()
         return sent
@@ -126,6 +132,15 @@ class Desk:
         if event is not None:
             out.quarantines.append(event)
             out.prices.extend(self.book.quarantine(event, self.route, now))
+
+    def _taken(self, now: int) -> RouteTaken:
+        last = self._last
+        return RouteTaken(
+            epoch=self.route.epoch,
+            after_topic=last.raw_topic if last else "",
+            after_offset=last.raw_offset if last else -1,
+            at_ns=now,
+        )
 
     def _look_ahead(self) -> None:
         self._next_at = self._ahead[0].since_ns if self._ahead else math.inf

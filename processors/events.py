@@ -349,6 +349,26 @@ class RouterTransition(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
 
 
+class RouteTaken(msgspec.Struct, frozen=True, kw_only=True):
+    """From here on a partition's prices go out under another epoch (`forward.switches`).
+
+    That is where the first tick comes that was received then, unless it was heard of too late, or
+    no tick came. Whoever replays goes by what was.
+
+    Attributes:
+        epoch: the transition's.
+        after_topic: the raw topic of the last tick that was taken before; empty for none.
+        after_offset: its offset there, in the same partition; -1 for none.
+        at_ns: when.
+
+    """
+
+    epoch: int
+    after_topic: str
+    after_offset: int
+    at_ns: int
+
+
 class RoutedPrice(Provenance, frozen=True, kw_only=True, gc=False):
     """The price to trust (`prices.routed`, `prices.latest`).
 

@@ -5,6 +5,7 @@ By whoever writes them: the stages, and a replay, whose records are the same to 
 
 import msgspec
 
+from infra.commands import Answer
 from infra.record import Record
 from processors.events import (
     BreakerEvent,
@@ -12,6 +13,8 @@ from processors.events import (
     QuarantineEvent,
     RejectedTick,
     RoutedPrice,
+    RouterTransition,
+    RouteTaken,
     ValidTick,
 )
 
@@ -43,3 +46,18 @@ def quarantine_record(event: QuarantineEvent) -> Record:
 def price_record(price: RoutedPrice) -> Record:
     """Return the record of a routed price."""
     return Record(price.symbol.encode(), _encode(price), price.routed_at_ns // MS)
+
+
+def switch_record(taken: RouteTaken) -> Record:
+    """Return the record of a route that came into force in a partition."""
+    return Record(b"", _encode(taken), taken.at_ns // MS)
+
+
+def transition_record(transition: RouterTransition) -> Record:
+    """Return the record of a transition."""
+    return Record(b"router", _encode(transition), transition.switched_at_ns // MS)
+
+
+def answer_record(answer: Answer) -> Record:
+    """Return the record of the router's answer to an operator."""
+    return Record(b"router", _encode(answer), answer.at_ns // MS)

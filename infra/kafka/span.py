@@ -18,11 +18,11 @@ MS = 1_000_000
 #: Taken from the beginning.
 WHOLE = (topics.SESSIONS, topics.SOURCES_SYMBOLS, topics.COMMANDS, topics.TRANSITIONS)
 #: Taken from a while before.
-FACTS = (topics.SOURCES_STATUS,)
+FACTS = (topics.SOURCES_STATUS, topics.ROUTER_LOOKS)
 #: The same, partition by partition, so that a partition can be replayed when its last was read.
-TICKS = (topics.VALIDATE_MERGES, topics.RAW_YAHOO, topics.RAW_ALPACA)
+TICKS = (topics.FORWARD_SWITCHES, topics.VALIDATE_MERGES, topics.RAW_YAHOO, topics.RAW_ALPACA)
 #: Tables, and what is told of a tick afterwards: taken to the end.
-TO_THE_END = (topics.SOURCES_SYMBOLS, topics.VALIDATE_MERGES)
+TO_THE_END = (topics.SOURCES_SYMBOLS, topics.FORWARD_SWITCHES, topics.VALIDATE_MERGES)
 
 
 class MissingTopicError(LookupError):
@@ -89,7 +89,7 @@ class Capturing:
             Span(
                 topic=topic.name,
                 partition=partition,
-                begin=first[tp] if topic in WHOLE else lead[tp],
+                begin=first[tp] if topic in (*WHOLE, topics.FORWARD_SWITCHES) else lead[tp],
                 since=since[tp],
                 until=ends[tp] if topic in TO_THE_END else until[tp],
             )

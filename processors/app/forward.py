@@ -28,7 +28,7 @@ from processors.events import (
     ValidTick,
 )
 from processors.memory import Recollection
-from processors.records import comparison_record, price_record, quarantine_record
+from processors.records import comparison_record, price_record, quarantine_record, switch_record
 from processors.settings import ProcessorSettings
 
 log = structlog.get_logger()
@@ -123,6 +123,7 @@ class Forward(Stage):
                     records = []
             if records:
                 self._take(partition, desk, records, decides=False)
+        desk.taken.clear()  # its predecessor wrote it down
         log.info("took_over", partition=partition, floor=begin, committed=committed)
         return desk
 
@@ -165,7 +166,14 @@ class Forward(Stage):
                 if self._has_waited(partition, desk, now):
                     prices += desk.pass_to(now, now)
                     log.info("switched", partition=partition, **desk.route._asdict())
+                await self._write_down(partition, desk)
                 await self._deliver(partition, prices, None)
+
+    async def _write_down(self, partition: int, desk: Desk) -> None:
+        """Have it in the log where routes came into force, before any price goes out under them."""
+        taken, desk.taken = desk.taken, []
+        if taken:
+            await self.surely(topics.FORWARD_SWITCHES, partition, list(map(switch_record, taken)))
 
     def _has_waited(self, partition: int, desk: Desk, now: int) -> bool:
         """Return whether a switch is due although no tick says so."""
@@ -186,6 +194,7 @@ class Forward(Stage):
                 records = [quarantine_record(event) for event in out.quarantines]
                 await self.surely(topics.QUARANTINES, partition, records)
             compared = [comparison_record(c) for c in out.comparisons]
+            await self._write_down(partition, self._desks[partition])
             also = [await self.send(topics.COMPARISONS, partition, compared)] if compared else []
             await self._deliver(partition, out.prices, event, *also)
             place = self._desks[partition].next_offset

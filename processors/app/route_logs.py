@@ -14,6 +14,7 @@ from ingest.events import SourceStatus
 from processors.app.stage import Stage
 from processors.events import RouterTransition
 from processors.looks import Look
+from processors.records import answer_record, transition_record
 from processors.route import Decision
 from processors.route_orders import STALE_COMMAND_NS
 from processors.route_reading import Router, begin
@@ -82,12 +83,10 @@ class KafkaLogs:
         """Append the transition and the answer, where there are; return once they are there."""
         transition, answer = decision.transition, decision.answer
         if transition is not None:
-            at_ms = transition.switched_at_ns // 1_000_000
-            record = Record(b"router", _encode(transition), at_ms)
+            record = transition_record(transition)
             await (await self._stage.send(topics.TRANSITIONS, 0, [record]))
         if answer is not None:
-            record = Record(b"router", _encode(answer), answer.at_ns // 1_000_000)
-            await (await self._stage.send(topics.ANSWERS, 0, [record]))
+            await (await self._stage.send(topics.ANSWERS, 0, [answer_record(answer)]))
 
     async def facts(self, after: int) -> list[tuple[int, SourceStatus | None]]:
         """Return `sources.status` behind an offset, up to the present end."""

@@ -1,5 +1,7 @@
-"""`twinfeed capture` on a real broker: what it takes, and what is said of mistakes."""
+"""`twinfeed capture` and `replay` on a real broker: what they do, and what is said of mistakes."""
 
+import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from infra.capture import Captured, Header, Reader
 from infra.cli import app
 from infra.kafka.batches import BatchProducer, Record
 from infra.kafka.broker import Broker
-from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE
+from infra.kafka.read import read_to_end
+from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_UNAVAILABLE
+from processors.replay.__main__ import main
 from tests.infra.test_cli import EX_WRONG_COMMAND, sentence, twinfeed
 
 #: A minute of a day that is over, in ms; the span begins ten seconds in and lasts for twenty.
@@ -50,6 +54,9 @@ def _read(file: Path) -> tuple[Header, dict[tuple[str, int], list[Captured]]]:
         for record in (record for block in reader.records() for record in block):
             found.setdefault((record.topic, record.partition), []).append(record)
     return reader.header, found
+
+
+GOLDEN = Path(__file__).parent.parent / "processors" / "replay" / "faulty.capture"
 
 
 @pytest.mark.service
@@ -128,3 +135,93 @@ def test_what_is_not_there_is_told(kafka: Broker, topics: str, tmp_path: Path) -
     done = twinfeed("capture", file, *SPAN, env={"KAFKA_BOOTSTRAP_SERVERS": "kafka"})
     assert "KAFKA_BOOTSTRAP_SERVERS: 'kafka' is not host:port" in sentence(done, EX_CONFIG)
     assert not list(tmp_path.iterdir())
+
+
+async def _ends(kafka: Broker, prefix: str) -> dict[str, int]:
+    found = {}
+    for topic in (declared.VALID, declared.REJECTED, declared.ROUTED):
+        records = [
+            record
+            for partition in range(topic.partitions)
+            async for record in read_to_end(kafka.bootstrap_servers, prefix + topic.name, partition)
+        ]
+        assert all(dict(r.headers)["schema"] == topic.header[1] for r in records)
+        found[topic.name] = len(records)
+    return found
+
+
+@pytest.mark.service
+async def test_a_replay_writes_topics_of_its_own(
+    kafka: Broker, topics: str, tmp_path: Path
+) -> None:
+    """With their prefix; once, because twice would be doubled; and its summary is its output."""
+    env = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "TOPIC_PREFIX": "live."}
+    lines = tmp_path / "events"
+    replay = ("replay", str(GOLDEN), "--into", topics)
+    done = twinfeed(*replay, "--events", str(lines), env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == GOLDEN.with_suffix(".json").read_text(encoding="utf-8")
+    assert re.search(r"twinfeed: \d+ records in [\d.]+ s, [\d,]+/s", done.stderr)
+    kinds = json.loads(done.stdout)["kinds"]
+    ends = await _ends(kafka, topics)
+    assert ends == {topic: sum(kinds[topic].values()) for topic in ends}
+    events = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    assert len(events) == sum(sum(amounts.values()) for amounts in kinds.values())
+    assert {event["topic"] for event in events} == kinds.keys()
+    assert events[0]["key"] == events[0]["value"]["symbol"]
+    again = twinfeed(*replay, env=env)
+    assert "holds records already: choose another prefix" in sentence(again, EX_CANTCREAT)
+    again = twinfeed("replay", str(GOLDEN), "--events", str(lines), env=env)
+    assert f"{lines} cannot be opened: File exists" in sentence(again, EX_CANTCREAT)
+
+
+@pytest.mark.service
+async def test_a_span_of_the_log_is_replayed(kafka: Broker, topics: str) -> None:
+    """What is in the log is captured and replayed in one; here it holds a foreign transition."""
+    await _write(kafka, topics)
+    env = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "TOPIC_PREFIX": topics}
+    done = twinfeed("replay", *SPAN, env=env)
+    assert "record router.transitions/0/0 cannot be read" in sentence(done, EX_DATAERR)
+    done = twinfeed("replay", *SPAN, "--into", topics, env=env)
+    assert "is the prefix of the live topics" in " ".join(done.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "expected either a FILE or --from"),
+        (("x", "--from", "2026-01-01"), "expected either a FILE or --from"),
+        (("x", "--to", "2026-01-01"), "--to: a FILE has its own span"),
+        (("--from", "then"), "--from: expected a time such as"),
+        (("x", "--into", "a b"), "--into: expected letters, digits"),
+        (("x", "--into", "a" * 101), "--into: expected letters, digits"),
+    ],
+)
+def test_a_wrong_replay_is_told(arguments: tuple[str, ...], said: str) -> None:
+    """Each leaves with 2, before anything is read."""
+    done = CliRunner().invoke(app, ["replay", *arguments])
+    assert done.exit_code == EX_WRONG_COMMAND
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_what_is_no_capture_is_not_replayed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is missing, foreign or cut off, by name; and no Kafka."""
+    file = tmp_path / "x"
+    assert main([str(file)]) == EX_CANTCREAT
+    assert f"{file} cannot be opened: No such file" in capsys.readouterr().err
+    file.write_bytes(b"PK")
+    assert main([str(file)]) == EX_DATAERR
+    assert f"twinfeed: {file}: it is no capture" in capsys.readouterr().err
+    file.write_bytes(GOLDEN.read_bytes()[:-100])
+    assert main([str(file)]) == EX_DATAERR
+    assert f"twinfeed: {file}: it is cut off after" in capsys.readouterr().err
+
+
+@pytest.mark.service
+def test_a_replay_into_no_kafka_is_told() -> None:
+    """As soon as it is known."""
+    env = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    done = twinfeed("replay", str(GOLDEN), "--into", "x.", env=env)
+    assert "Kafka at 127.0.0.1:1 does not take the events" in sentence(done, EX_UNAVAILABLE)

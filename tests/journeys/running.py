@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import orjson
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from infra.stack import board as boards
 from infra.stack.plan import PORTS
@@ -164,6 +165,16 @@ class Stack:
         async with self._consumer() as consumer:
             ends = await consumer.end_offsets([TopicPartition(topic, p) for p in range(partitions)])
         return {tp.partition: offset for tp, offset in ends.items()}
+
+    async def committed(self, group: str, topic: str) -> dict[int, int]:
+        """Return up to where a consumer group has done each partition of a topic."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+        await admin.start()
+        try:
+            kept = await admin.list_consumer_group_offsets(group)
+        finally:
+            await admin.close()
+        return {tp.partition: place.offset for tp, place in kept.items() if tp.topic == topic}
 
     async def records(self, topic: str, partitions: int) -> list[ConsumerRecord]:
         """Return all records that a topic has now, in order by partition."""

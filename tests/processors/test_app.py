@@ -13,7 +13,7 @@ from infra.market_calendar import ALWAYS_OPEN
 from infra.topics import Topic
 from processors.app.forward import WRONG_CLOCK_NS, Forward
 from processors.desk import Desk
-from processors.events import Comparison, QuarantineBegan, RoutedPrice
+from processors.events import Comparison, QuarantineBegan, RoutedPrice, RouteTaken
 from processors.forward import Route
 from processors.settings import ProcessorSettings
 from tests.infra.test_fence import transition
@@ -127,6 +127,35 @@ async def test_a_switch_waits_for_ticks_that_are_not_read(forward: Any) -> None:
     await forward._switch(now=6 + WRONG_CLOCK_NS)
     assert desk.route.epoch == 1
     assert _times(forward, 0) == [5]
+
+
+@pytest.mark.parametrize("by_the_clock", [True, False])
+async def test_where_a_route_came_into_force_is_in_the_log_before_its_prices(
+    forward: Any, *, by_the_clock: bool
+) -> None:
+    """Behind which tick: whoever replays goes by it, however late the transition was heard of."""
+    await forward._forward(_chunk(0, 3, 5))
+    forward._desks[0].learn(Route(1, "alpaca", 6))
+    sent = forward.producer.sent
+    under_way = asyncio.get_running_loop().create_future()
+    forward.producer.under_way["forward.switches"] = under_way
+    switching = forward._switch(now=7) if by_the_clock else forward._forward(_chunk(0, 4, 6))
+    switching = asyncio.ensure_future(switching)
+    async with asyncio.timeout(5):
+        while not sent["forward.switches", 0]:
+            await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not sent["prices.routed", 0]
+    under_way.set_result(None)
+    await switching
+    assert _times(forward, 0) == ([5] if by_the_clock else [5, 6])
+    (record,) = sent["forward.switches", 0]
+    taken = msgspec.json.decode(record.value, type=RouteTaken)
+    before = trade(3, 5)
+    assert (taken.epoch, taken.after_topic, taken.after_offset) == (1, before.raw_topic, 3)
+    await forward._forward(_chunk(0, 5, 7))
+    assert len(sent["forward.switches", 0]) == 1
 
 
 async def test_a_switch_that_was_cut_off_is_finished_once(forward: Any) -> None:

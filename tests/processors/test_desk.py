@@ -28,6 +28,23 @@ def test_a_tick_goes_out_under_the_route_of_its_receipt() -> None:
     ]
 
 
+def test_where_a_route_came_into_force_is_told() -> None:
+    """Behind the last tick that was taken before; by a tick or by the clock; behind none at all."""
+    desk = Desk(ALWAYS_OPEN)
+    for route in (Route(1, "alpaca", 0), Route(2, "yahoo", 10), Route(3, "alpaca", 20)):
+        desk.learn(route)
+    desk.pass_to(0, NOW)
+    before = last(0, 6)
+    desk.take_all([trade(0, 5), before, trade(1, 11)], NOW + 1)
+    desk.pass_to(25, NOW + 2)
+    after = trade(1, 11)
+    assert [(t.epoch, t.after_topic, t.after_offset, t.at_ns) for t in desk.taken] == [
+        (1, "", -1, NOW),
+        (2, before.raw_topic, before.raw_offset, NOW + 1),
+        (3, after.raw_topic, after.raw_offset, NOW + 2),
+    ]
+
+
 def test_a_symbol_that_disagrees_goes_out_from_yahoo_and_comes_back() -> None:
     """Comparisons decide it, in the order of the log."""
     desk = Desk(ALWAYS_OPEN)

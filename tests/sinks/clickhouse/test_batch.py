@@ -25,7 +25,7 @@ from tests.sinks.clickhouse.records import (
 def test_every_topic_but_tables_journals_and_answers_is_stored() -> None:
     """A topic that is declared and not stored must be a decision."""
     tables = {"prices.latest", "sources.symbols", "forward.symbols", "validate.symbols"}
-    journals = {"validate.merges", "router.looks"}
+    journals = {"validate.merges", "router.looks", "forward.switches"}
     assert tables | journals | {"ops.answers"} == NOT_STORED
 
 

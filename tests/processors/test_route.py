@@ -19,7 +19,7 @@ from processors.route_reading import (
     begin,
     observe,
 )
-from processors.route_table import STATES, TABLE, Fallback, Primary, Signal
+from processors.route_table import STATES, TABLE, Fallback, Primary, Signal, reasons
 
 T0 = 1_000_000 * NS
 SIGNALS = tuple(itertools.product(Primary, Fallback))
@@ -94,6 +94,15 @@ def test_every_state_has_every_signal() -> None:
     """No cell of the table is left to a default."""
     assert set(TABLE) == set(STATES)
     assert all(set(row) == set(SIGNALS) for row in TABLE.values())
+
+
+def test_every_change_and_nothing_else_has_a_reason() -> None:
+    """What docs/router.md says of a cell is what a transition by it may say."""
+    for state, signal in itertools.product(STATES, SIGNALS):
+        assert bool(reasons(state, signal)) is (TABLE[state][signal] != state)
+    down = (Primary.DOWN, Fallback.FRESH)
+    assert reasons("STARTUP", down) == ("startup",)
+    assert reasons("PRIMARY_ACTIVE", down) == ("timeout", "disconnected", "health", "auth")
 
 
 @pytest.mark.parametrize(("state", "signal"), tuple(itertools.product(STATES, SIGNALS)))

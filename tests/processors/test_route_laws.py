@@ -17,7 +17,7 @@ from processors.events import RouterTransition
 from processors.evidence import HEARTBEAT_NS, NS, SILENT_NS
 from processors.route import GRID_NS
 from processors.route_reading import CHECK_NS, CHECKS, DISCONNECTED_NS, GRACE_NS, STARTUP_NS
-from processors.route_table import STATES
+from processors.route_table import STATES, TABLE, reasons
 from tests.processors.test_route import T0, heartbeat
 from tests.processors.test_route_looks import Operation, command, word
 
@@ -145,6 +145,12 @@ class RouterLaws(RuleBasedStateMachine):
         """No transition without cause, no way back inside the grace period, no hold broken."""
         alpaca, yahoo = self.said["alpaca"], self.said["yahoo"]
         to_primary = transition.to_state == "PRIMARY_ACTIVE"
+        assert transition.reason == "manual" or transition.reason in {
+            reason
+            for signal, target in TABLE[transition.from_state].items()
+            if target == transition.to_state
+            for reason in reasons(transition.from_state, signal)
+        }
         match transition.reason:
             case "manual":
                 assert [getattr(c, "to", "") for c in given] == [

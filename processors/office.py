@@ -106,7 +106,7 @@ class Office:
                 left.append(missing)
         for transition in done:
             if transition.epoch > router.epoch:  # an older release's, which wrote no looks
-                router = route.after(router, transition)
+                router = route.after(router, transition, transition.switched_at_ns)
         if looks[-1][1].generation == self.generation:
             self.router = router
         return left

@@ -25,6 +25,7 @@ from processors.evidence import HEARTBEAT_NS, NS, presumed_up, unknown
 from processors.route_orders import heed
 from processors.route_reading import FLAPPING_NS, Reading, Router, check, observe, read
 from processors.route_table import TABLE, reason_of
+from processors.skew import ours
 
 #: How far apart the moments are at which the router decides.
 GRID_NS = 250_000_000
@@ -81,7 +82,7 @@ def decide(
     """
     before, now = router, until
     for offset, fact in inputs.facts:
-        router = observe(router, fact, offset, calendar)
+        router = observe(router, fact, offset, now, calendar)
     router = check(_as_of(router, before.looked_at_ns, now), now, calendar)
     router, asked, answer = heed(router, inputs.commands, now, calendar)
     if asked is not None:
@@ -115,6 +116,8 @@ def _as_of(router: Router, looked_at_ns: int, now: int) -> Router:
             router,
             started_at_ns=min(now, router.started_at_ns),
             checked_at_ns=min(now, router.checked_at_ns),
+            alpaca=router.alpaca.by(now),
+            yahoo=router.yahoo.by(now),
             failovers=tuple(min(now, at) for at in router.failovers),
         )
     heard_at_ns = max(router.alpaca.heard_at_ns, router.yahoo.heard_at_ns)
@@ -127,8 +130,8 @@ def _as_of(router: Router, looked_at_ns: int, now: int) -> Router:
         started_at_ns=now,
         checked_at_ns=now,
         failed_checks=0,
-        alpaca=unknown(now),
-        yahoo=there(now),
+        alpaca=msgspec.structs.replace(unknown(now), skew=router.alpaca.skew),
+        yahoo=msgspec.structs.replace(there(now), skew=router.yahoo.skew),
     )
 
 
@@ -136,43 +139,44 @@ def _switch(router: Router, target: State, now: int, because: Reading, generatio
     detail = because.detail
     if because.reason != "manual":
         detail = f"{detail}, yahoo {because.signal[1].name.lower()}"
+    wrong_ns = ours(router.alpaca.skew, router.yahoo.skew)
     transition = RouterTransition(
         epoch=router.epoch + 1,
         from_state=router.state,
         to_state=target,
         reason=reason_of(router.state, target, because.reason),
         detail=detail,
-        detected_at_ns=min(because.detected_at_ns, now),
-        switched_at_ns=now + AHEAD_NS,
+        # whoever goes by these has the sources' clocks
+        detected_at_ns=min(because.detected_at_ns, now) - wrong_ns,
+        switched_at_ns=now + AHEAD_NS - wrong_ns,
         by=because.by,
         cause_offset=router.offset,
         command_offset=router.command_offset,
         generation=generation,
     )
-    later = after(router, transition)
+    later = after(router, transition, now)
     failing_since_ns = router.failing_since_ns
     if router.state == "PRIMARY_ACTIVE":
-        failing_since_ns = transition.detected_at_ns
+        failing_since_ns = min(because.detected_at_ns, now)
     recovery_ns = restoration_ns = None
     if target == "FALLBACK_ACTIVE" and failing_since_ns is not None:
-        recovery_ns = transition.switched_at_ns - failing_since_ns
+        recovery_ns = now + AHEAD_NS - failing_since_ns
     # what an operator had wait, or did not let wait, says nothing of how fast we are
     asked = because.reason == "manual" or router.held
     waited = router.released_at_ns > router.alpaca.since_ns
     if target == "PRIMARY_ACTIVE" and router.state != "STARTUP" and not asked and not waited:
-        restoration_ns = transition.switched_at_ns - router.alpaca.since_ns
+        restoration_ns = now + AHEAD_NS - router.alpaca.since_ns
     if target != "BOTH_UNAVAILABLE":
         failing_since_ns = None
     later = msgspec.structs.replace(later, failing_since_ns=failing_since_ns)
     return Decision(later, transition, recovery_ns=recovery_ns, restoration_ns=restoration_ns)
 
 
-def after(router: Router, transition: RouterTransition) -> Router:
-    """Return the router after a transition: its own, or one that it finds in the log."""
+def after(router: Router, transition: RouterTransition, at_ns: int) -> Router:
+    """Return the router after a transition that was decided at a moment."""
     failovers = router.failovers
     if transition.from_state == "PRIMARY_ACTIVE" and transition.reason != "manual":
-        recent = transition.switched_at_ns - FLAPPING_NS
-        failovers = (*(at for at in failovers if at >= recent), transition.switched_at_ns)
+        failovers = (*(at for at in failovers if at >= at_ns - FLAPPING_NS), at_ns)
     return msgspec.structs.replace(
         router,
         state=transition.to_state,

@@ -14,6 +14,7 @@ from processors.events import State
 from processors.evidence import NS
 from processors.route_reading import Reading, Router, in_seconds, read
 from processors.route_table import Fallback, Primary
+from processors.skew import ours
 
 #: A failover that was asked for longer ago was meant for another situation.
 STALE_COMMAND_NS = 60 * NS
@@ -53,9 +54,7 @@ def heed(
                 router = msgspec.structs.replace(router, held=True)
                 answer = _answer(command, router, now, detail)
             case commands.Release() if router.held:
-                router = msgspec.structs.replace(
-                    router, held=False, released_at_ns=min(now, command.at_ns)
-                )
+                router = msgspec.structs.replace(router, held=False, released_at_ns=now)
                 answer = _answer(command, router, now, "the usual rules decide")
             case commands.Release():
                 answer = _answer(command, router, now, "yahoo is not held", "not_held")
@@ -67,8 +66,9 @@ def heed(
 def _fail_over(
     router: Router, command: commands.Failover, now: int, calendar: Calendar
 ) -> tuple[Router, Asked | None, commands.Answer]:
-    if now - command.at_ns > STALE_COMMAND_NS:
-        detail = f"it was asked for {in_seconds(now - command.at_ns)} ago"
+    age_ns = now - ours(router.alpaca.skew, router.yahoo.skew) - command.at_ns
+    if age_ns > STALE_COMMAND_NS:
+        detail = f"it was asked for {in_seconds(age_ns)} ago"
         return router, None, _answer(command, router, now, detail, "too_old")
     reading = read(router, now, calendar)
     to_state: State = "FALLBACK_ACTIVE" if command.to == "yahoo" else "PRIMARY_ACTIVE"
@@ -83,7 +83,7 @@ def _fail_over(
         signal=reading.signal,
         reason="manual",
         detail=f"{command.who}: {command.why}",
-        detected_at_ns=min(now, command.at_ns),
+        detected_at_ns=now - max(0, age_ns),
         by=command.who,
     )
     answer = _answer(command, router, now, f"{command.to} is routed{held}")

@@ -83,7 +83,11 @@ def begin(now: int, *, state: State = "STARTUP", epoch: int = 0) -> Router:
 
 
 def observe(
-    router: Router, fact: SourceStatus | None, offset: int, calendar: Calendar = ALWAYS_OPEN
+    router: Router,
+    fact: SourceStatus | None,
+    offset: int,
+    now: int,
+    calendar: Calendar = ALWAYS_OPEN,
 ) -> Router:
     """Return the router with one more fact taken into account; one seen before changes nothing."""
     if offset <= router.offset:
@@ -92,8 +96,8 @@ def observe(
     if fact is None:
         return replace(router, offset=offset)
     if fact.source == "alpaca":
-        return replace(router, alpaca=router.alpaca.with_fact(fact, calendar), offset=offset)
-    return replace(router, yahoo=router.yahoo.with_fact(fact, calendar), offset=offset)
+        return replace(router, alpaca=router.alpaca.with_fact(fact, now, calendar), offset=offset)
+    return replace(router, yahoo=router.yahoo.with_fact(fact, now, calendar), offset=offset)
 
 
 class Reading(NamedTuple):

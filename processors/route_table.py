@@ -101,3 +101,24 @@ def reason_of(state: State, target: State, cause: TransitionReason) -> Transitio
     if _RANK[target] > _RANK[state]:
         return "recovered"
     return cause
+
+
+#: What may be the matter with Alpaca, by how it stands.
+_CAUSES: dict[Primary, tuple[TransitionReason, ...]] = {
+    Primary.STABLE: ("recovered",),
+    Primary.RECOVERING: ("recovered",),
+    Primary.FAILING: ("timeout", "disconnected"),
+    Primary.DOWN: ("timeout", "disconnected", "health", "auth"),
+}
+
+
+def reasons(state: State, signal: Signal) -> tuple[TransitionReason, ...]:
+    """Return which reasons a transition by a cell of the table may give; none where it stays."""
+    target = TABLE[state][signal]
+    if target == state:
+        return ()
+    causes = _CAUSES[signal[0]]
+    if state != "PRIMARY_ACTIVE":
+        # elsewhere Alpaca's health is not looked at
+        causes = tuple(cause for cause in causes if cause != "health")
+    return tuple(dict.fromkeys(reason_of(state, target, cause) for cause in causes))

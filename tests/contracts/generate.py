@@ -21,7 +21,7 @@ import yaml
 
 from infra.market_calendar import SESSIONS_FILE
 from infra.topics import DAY_MS, TOPICS, Topic
-from tests.contracts import market_sessions, monitoring
+from tests.contracts import market_sessions, monitoring, router_page
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "topics"
 
@@ -225,9 +225,10 @@ def main(arguments: list[str]) -> int:
     present = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("*.*")}
     calendar = market_sessions.document()
     outdated = not SESSIONS_FILE.exists() or SESSIONS_FILE.read_text(encoding="utf-8") != calendar
+    pages = {**monitoring.documents(), router_page.PAGE: router_page.document()}
     others = [
         path
-        for path, text in monitoring.documents().items()
+        for path, text in pages.items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
     differing = sorted(
@@ -256,7 +257,7 @@ def main(arguments: list[str]) -> int:
     SESSIONS_FILE.write_text(calendar, encoding="utf-8")
     for path in others:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(monitoring.documents()[path], encoding="utf-8")
+        path.write_text(pages[path], encoding="utf-8")
     DOCS.mkdir(parents=True, exist_ok=True)
     for name in differing:
         if name in wanted:

@@ -93,7 +93,7 @@ class MemoryLogs:
         """Return the looks of now."""
         await pause()
         begin_at = since if last is None else max(0, len(self._cluster.looks) - last)
-        looks = list(enumerate(self._cluster.looks))[begin_at:]
+        looks = enumerate(self._cluster.looks[begin_at:], begin_at)
         return [(offset, _look.decode(value)) for offset, value in looks]
 
     async def carry_out(self, decision: Decision) -> None:

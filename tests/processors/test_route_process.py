@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import aiohttp
@@ -29,6 +30,9 @@ pytestmark = pytest.mark.service
 
 #: On a machine that is busy with everything else.
 DEADLINE_S = 60
+
+#: What only the router that is in office exposes.
+_IN_A_STATE = re.compile(r"^datasource_router_state\{.*\} 1\.0$", re.MULTILINE)
 
 
 class World:
@@ -88,6 +92,24 @@ class World:
                 if [t.to_state for t in found][-len(states) :] == list(states):
                     return found
                 await asyncio.sleep(0.1)
+
+    async def lose_alpaca(self) -> None:
+        """Have Alpaca refuse our keys: whoever is the router fails over at once."""
+        self.up["alpaca"] = False
+        await self.say(disconnected(time.time_ns(), "auth"))
+
+    async def generation(self) -> int:
+        """Return the generation of the last router that has begun."""
+        values = await self.values(declared.ROUTER_LOOKS)
+        looks: list[Look] = [msgspec.json.decode(value, type=Look) for value in values]
+        return max(look.generation for look in looks)
+
+    async def begun_after(self, generation: int) -> int:
+        """Wait until a router of a higher generation has begun, and return that."""
+        async with asyncio.timeout(DEADLINE_S):
+            while await self.generation() <= generation:
+                await asyncio.sleep(0.1)
+        return await self.generation()
 
     async def is_one_story(self) -> None:
         """Hold the log to its laws: one story, and the facts tell it again, byte for byte."""
@@ -162,6 +184,18 @@ async def _router(world: World, port: int, log: Path) -> AsyncIterator[asyncio.s
             await process.wait()
 
 
+async def _the_one(ports: Iterable[int]) -> int:
+    """Wait until one of the routers says in which state it is; return its port."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            for port in ports:
+                if re.search(
+                    r"^datasource_router_state\{.*\} 1\.0$", await _metrics(port), re.MULTILINE
+                ):
+                    return port
+            await asyncio.sleep(0.1)
+
+
 async def _metrics(port: int) -> str:
     async with (
         aiohttp.ClientSession() as http,
@@ -183,8 +217,7 @@ async def test_a_router_answers_and_measures(
     async with _world(kafka, topics) as world, _router(world, port, tmp_path / "log") as router:
         await world.comes_to("PRIMARY_ACTIVE")
         await world.ask(Release(at_ns=time.time_ns(), who="ann", why="a test", target="router"))
-        world.up["alpaca"] = False
-        await world.say(disconnected(time.time_ns(), "auth"))
+        await world.lose_alpaca()
         await world.comes_to("FALLBACK_ACTIVE")
         await world.ask(_failover("alpaca"))
         async with asyncio.timeout(DEADLINE_S):
@@ -208,4 +241,37 @@ async def test_a_router_answers_and_measures(
         assert "datasource_router_held 1.0" in metrics
         router.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(router.wait(), DEADLINE_S) == 0
+        await world.is_one_story()
+
+
+@pytest.mark.timeout(400)
+async def test_a_frozen_router_and_a_killed_one_tell_one_story_with_their_successors(
+    kafka: Broker, topics: str, free_port: Callable[[], int], tmp_path: Path
+) -> None:
+    """Each in the middle of a failover; the frozen one wakes up late, and succeeds the other."""
+    one, other = free_port(), free_port()
+    async with _world(kafka, topics) as world, contextlib.AsyncExitStack() as running:
+        first, second = await asyncio.gather(
+            running.enter_async_context(_router(world, one, tmp_path / "one")),
+            running.enter_async_context(_router(world, other, tmp_path / "other")),
+        )
+        await world.comes_to("PRIMARY_ACTIVE")
+        active = await _the_one([one, other])
+        frozen, killed = (first, second) if active == one else (second, first)
+        await world.lose_alpaca()
+        frozen.send_signal(signal.SIGSTOP)
+        generation = await world.begun_after(await world.generation())
+        await world.comes_to("PRIMARY_ACTIVE", "FALLBACK_ACTIVE")
+        frozen.send_signal(signal.SIGCONT)
+        world.up["alpaca"] = True
+        await world.say(heartbeat("alpaca", time.time_ns()))
+        await world.ask(_failover("alpaca"))
+        back = (await world.comes_to("FALLBACK_ACTIVE", "PRIMARY_ACTIVE"))[-1]
+        assert (back.reason, back.generation >= generation) == ("manual", True)
+        await world.lose_alpaca()
+        killed.kill()
+        await world.begun_after(await world.generation())
+        await world.comes_to("PRIMARY_ACTIVE", "FALLBACK_ACTIVE")
+        frozen.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(frozen.wait(), DEADLINE_S) == 0
         await world.is_one_story()

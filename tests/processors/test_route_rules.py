@@ -65,6 +65,21 @@ def test_half_a_minute_of_silence_at_noon_is_a_failure() -> None:
     assert [t.to_state for t in watch.transitions[1:]] == ["PRIMARY_ACTIVE"]
 
 
+def test_the_grace_period_begins_when_it_is_heard_of_again() -> None:
+    """Its data may have come a moment before; that it was up then, nobody had heard."""
+    watch = Watch("FALLBACK_ACTIVE")
+    watch.run(5, alpaca=True, yahoo=True)
+    watch.run(40, alpaca=None, yahoo=True)
+    transitions = len(watch.transitions)
+    back = watch.now + NS
+    for second in range(12):
+        watch.now = back + second * NS
+        watch.tell(heartbeat("yahoo", watch.now))
+        watch.tell(heartbeat("alpaca", watch.now, data=watch.now if second else back - NS))
+        assert len(watch.transitions) == transitions or watch.now - back >= GRACE_NS
+    assert watch.router.state == "PRIMARY_ACTIVE"
+
+
 def test_silence_begins_to_count_at_the_opening() -> None:
     """The last data are from yesterday: that is thirty seconds ago, thirty seconds after 09:30."""
     watch = MarketWatch(OPENING - 5 * NS)

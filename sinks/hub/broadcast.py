@@ -172,6 +172,14 @@ class Broadcast:
             )
         )
 
+    def updates_per_second(self) -> float:
+        """Return how many prices are sent, each counted once a client, over the last minute."""
+        now = now_ns()
+        minutes = [*self.tally.minutes][-2:]
+        began = self._minute_since_ns - (len(minutes) - 1) * int(MINUTE_S * NS)
+        seconds = (now - began) / NS
+        return sum(minute.updates for minute in minutes) / max(seconds, 1.0)
+
     async def keep_minutes(self) -> None:
         """Write down every minute, for ever, and the rest of one at the end."""
         try:

@@ -8,9 +8,12 @@ from typing import Any, TypeVar
 import aiohttp
 import orjson
 
+from infra.commands import Command
+from infra.kafka.give import NotTakenError
 from infra.telemetry import Meters
 from sinks.events import DeliveryEvent, SessionEvent
 from sinks.hub.access import Access
+from sinks.hub.api import Api
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.methods import Hub
 from sinks.hub.server import Limits, Server
@@ -30,6 +33,9 @@ class Serving:
         self.broadcast = server.broadcast
         self.port = port
         self.meters = meters
+        self.given: list[Command] = []
+        #: Why Kafka takes no command, if so.
+        self.refusing: str | None = None
         self.noted: list[SessionEvent | DeliveryEvent] = []
         self.url = f"http://127.0.0.1:{port}"
         self.hub = f"{self.url}/hubs/market-data"
@@ -51,6 +57,14 @@ async def serving(
     meters = Meters("hub", "pipeline", stage="hub")
     access = access or Access(secret=None, anonymous=True)
     server = Server(Broadcast(Hub(), meters), access, limits or Limits())
+    hub: Serving
+
+    async def give(command: Command) -> None:
+        if hub.refusing:
+            raise NotTakenError(hub.refusing)
+        hub.given.append(command)
+
+    Api(server.broadcast, access, give).add_to(server.app)
     port = await server.start("127.0.0.1", 0)
     try:
         hub = Serving(server, port, meters)

@@ -11,6 +11,7 @@ from pysignalr.client import SignalRClient
 
 from infra import topics as declared
 from infra.clock import now_ns
+from infra.commands import Failover
 from infra.kafka.broker import Broker
 from infra.kafka.read import read_to_end
 from sinks.events import (
@@ -24,6 +25,7 @@ from sinks.events import (
 from tests.sinks.hub.client import talking
 from tests.sinks.hub.prices import SESSION, price, transition
 from tests.sinks.hub.running import process_of, running, write
+from tests.sinks.hub.tokens import SECRET, an_admin
 
 pytestmark = pytest.mark.service
 
@@ -135,6 +137,22 @@ async def test_a_client_survives_the_hubs_restart(
         finally:
             connected.cancel()
             await asyncio.gather(connected, return_exceptions=True)
+
+
+async def test_an_operators_wish_is_in_the_log(
+    kafka: Broker, topics: str, free_port: Callable[[], int]
+) -> None:
+    """With who and why, for whoever it is meant for."""
+    ports = free_port(), free_port()
+    url = f"http://127.0.0.1:{ports[0]}/api/health/failover"
+    secret = {"HUB_JWT_SECRET": SECRET}
+    async with running(kafka, topics, ports, secret), aiohttp.ClientSession() as http:
+        async with http.post(url, json={"why": "a test"}, headers=an_admin()) as response:
+            assert response.status == 202
+        name = topics + declared.COMMANDS.name
+        (record,) = [r async for r in read_to_end(kafka.bootstrap_servers, name, 0)]
+        command = msgspec.json.decode(record.value, type=Failover)
+        assert (record.key, command.to, command.who) == (b"router", "yahoo", "ann")
 
 
 @pytest.mark.parametrize(

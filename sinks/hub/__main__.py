@@ -21,6 +21,7 @@ from sinks.hub.broadcast import Broadcast
 from sinks.hub.feed import Feed
 from sinks.hub.journal import KafkaJournal
 from sinks.hub.methods import Hub
+from sinks.hub.page import Page
 from sinks.hub.protocol.negotiate import connection_id
 from sinks.hub.server import Limits, Server
 from sinks.hub.settings import HubSettings
@@ -72,6 +73,7 @@ class Process:
         feed = Feed(settings, broadcast, self._meters)
         server = Server(broadcast, access, Limits(clients=settings.hub_max_clients))
         Api(broadcast, access, self._give).add_to(server.app)
+        Page().add_to(server.app)
         try:
             await journal.start()
             await feed.start()

@@ -57,7 +57,8 @@ class Broadcast:
         self._minute_since_ns = now_ns()
         #: How old Alpaca's last price was once it was sent.
         self._age_s: float | None = None
-        #: Symbols whose latest price is news; one that is said again after a switch is not.
+        #: Symbols whose latest price is news; one that is said again after a switch is not, nor
+        #: one that takes the place of a price that was taken back.
         self._news: set[str] = set()
 
     def join(self, connection: Connection) -> None:
@@ -87,7 +88,8 @@ class Broadcast:
             known = self.hub.fanout.latest.get(price.symbol)
             if not self.hub.put(price):
                 continue
-            if known is None or known.epoch == price.epoch:
+            before = known and (known.epoch, known.fence)
+            if before in {None, (price.epoch, price.fence)} and price.amends is None:
                 self._news.add(price.symbol)
             else:
                 self._news.discard(price.symbol)

@@ -76,9 +76,9 @@ class Hub:
         }
 
     def put(self, price: RoutedPrice) -> bool:
-        """Take a routed price, unless it comes from an epoch that is over for its symbol."""
+        """Take a routed price, unless it comes from a time that is over for its symbol."""
         known = self.fanout.latest.get(price.symbol)
-        if known is not None and price.epoch < known.epoch:
+        if known is not None and (price.epoch, price.fence) < (known.epoch, known.fence):
             return False
         self.fanout.put(price.symbol, price)
         return True

@@ -16,6 +16,7 @@ from sinks.hub.access import Access
 from sinks.hub.api import Api
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.methods import Hub
+from sinks.hub.page import Page
 from sinks.hub.server import Limits, Server
 
 END = b"\x1e"
@@ -65,6 +66,7 @@ async def serving(
         hub.given.append(command)
 
     Api(server.broadcast, access, give).add_to(server.app)
+    Page().add_to(server.app)
     port = await server.start("127.0.0.1", 0)
     try:
         hub = Serving(server, port, meters)

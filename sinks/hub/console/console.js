@@ -183,7 +183,8 @@ connection.on("DataSourceChanged", (route) => {
 });
 connection.on("CurrentMarketStatus", (market) => {
   state.market = market;
-  set(by("market"), market.market ? `${market.market}: ${market.status}` : "market unknown");
+  const open = market.market === "always" ? "a market that never closes" : `${market.market}: ${market.status}`;
+  set(by("market"), market.market ? open : "market unknown");
   paintRoute();
 });
 connection.on("SubscriptionError", (error) => announce(error.message));

@@ -1,6 +1,7 @@
 """Giving a command (`ops.commands`), from a process that goes on living."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 from aiokafka.errors import KafkaError
@@ -17,8 +18,8 @@ class NotTakenError(Exception):
     """Kafka does not take the command; the message says why."""
 
 
-async def give(command: Command, servers: str, topic: str) -> None:
-    """Write a command, and return once the broker has it. Raises NotTakenError.
+async def give(command: Command, servers: str, topic: str) -> int:
+    """Write a command; return its offset once the broker has it. Raises NotTakenError.
 
     It is tried for a while and no longer: a command asks for something now.
     """
@@ -35,10 +36,14 @@ async def give(command: Command, servers: str, topic: str) -> None:
                     msgspec.json.encode(command),
                     command.at_ns // 1_000_000,
                 )
-                await (await producer.send(topic, 0, [record], COMMANDS.header))
+                written: list[Any] = await (
+                    await producer.send(topic, 0, [record], COMMANDS.header)
+                )
             finally:
                 await producer.stop()
     except (KafkaError, TimeoutError) as error:
         cause = str(error) or type(error).__name__
         message = f"Kafka at {servers} does not take the command: {cause}"
         raise NotTakenError(message) from error
+    offset: int = written[0].offset
+    return offset

@@ -23,6 +23,7 @@ from sinks.hub.journal import KafkaJournal
 from sinks.hub.methods import Hub
 from sinks.hub.page import Page
 from sinks.hub.protocol.negotiate import connection_id
+from sinks.hub.replies import Replies
 from sinks.hub.server import Limits, Server
 from sinks.hub.settings import HubSettings
 
@@ -49,9 +50,9 @@ class Process:
             waiting_for=lambda: self._missing,
         )
 
-    async def _give(self, command: Command) -> None:
+    async def _give(self, command: Command) -> int:
         settings = self._settings
-        await give(command, settings.kafka_bootstrap_servers, settings.topic(COMMANDS.name))
+        return await give(command, settings.kafka_bootstrap_servers, settings.topic(COMMANDS.name))
 
     async def _live(self, stop: asyncio.Event) -> int:
         settings = self._settings
@@ -70,9 +71,10 @@ class Process:
         journal = KafkaJournal(settings)
         hub_id = connection_id(secrets.token_bytes(16))
         broadcast = Broadcast(Hub(), self._meters, journal, hub_id)
-        feed = Feed(settings, broadcast, self._meters)
+        replies = Replies()
+        feed = Feed(settings, broadcast, self._meters, replies)
         server = Server(broadcast, access, Limits(clients=settings.hub_max_clients))
-        Api(broadcast, access, self._give).add_to(server.app)
+        Api(broadcast, access, self._give, replies).add_to(server.app)
         Page().add_to(server.app)
         try:
             await journal.start()

@@ -16,6 +16,7 @@ from sinks.hub.access import Access, token_in
 from sinks.hub.answers import problem
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.operations import OPERATIONS, Asked, FailoverWish, Operation, Reason, ReloadWish
+from sinks.hub.replies import Replies
 
 _log = structlog.get_logger()
 
@@ -23,7 +24,10 @@ JSON: Final = "application/json"
 #: Prices and states are of this moment.
 NOT_KEPT: Final = {"Cache-Control": "no-store"}
 
-Give = Callable[[Command], Awaitable[None]]
+#: The router decides four times a second.
+PATIENCE_S: Final = 3.0
+
+Give = Callable[[Command], Awaitable[int]]
 
 
 class Api:
@@ -32,11 +36,22 @@ class Api:
     Args:
         broadcast: what is known, and who is connected.
         access: who may.
-        give: writes a command. Raises NotTakenError.
+        give: writes a command, and returns its offset. Raises NotTakenError.
+        replies: what the router says to it.
+        patience_s: how long it may take to.
 
     """
 
-    def __init__(self, broadcast: Broadcast, access: Access, give: Give) -> None:
+    def __init__(
+        self,
+        broadcast: Broadcast,
+        access: Access,
+        give: Give,
+        replies: Replies,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._replies = replies
+        self._patience_s = patience_s
         self._broadcast = broadcast
         self._hub = broadcast.hub
         self._access = access
@@ -92,18 +107,23 @@ class Api:
                 return problem(400, "why: expected one line")
             command = _command(each.name, wish, admin.name)
             try:
-                await self._give(command)
+                offset = await self._give(command)
             except NotTakenError as error:
                 return problem(503, str(error))
             _log.info("asked", command=each.name, who=command.who, why=command.why)
+            reply = await self._replies.of(offset, self._patience_s) if each.answered else None
+            if reply and reply.outcome == "refused":
+                return problem(409, f"the router refuses: {reply.detail} ({reply.reason})")
             asked = Asked(
+                outcome="done" if reply else "asked",
+                detail=reply.detail if reply else f"it is in the log for {command.target}",
                 command=each.name,
                 target=command.target,
                 who=command.who,
                 why=command.why,
                 at=words.iso(command.at_ns),
             )
-            return _told(asked, each.status)
+            return _told(asked, 200 if reply else each.status)
 
         return ask
 

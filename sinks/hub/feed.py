@@ -13,6 +13,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from infra import topics
+from infra.commands import Answer
 from infra.fence import Story
 from infra.kafka.read import read_to_end
 from infra.settings import StageSettings
@@ -23,6 +24,7 @@ from processors.validate import UNREADABLE
 from sinks.hub import words
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.protocol.messages import Invocation
+from sinks.hub.replies import Replies
 
 _log = structlog.get_logger()
 
@@ -38,6 +40,7 @@ _price = msgspec.json.Decoder(RoutedPrice)
 _transition = msgspec.json.Decoder(RouterTransition)
 _session = msgspec.json.Decoder(SessionChanged)
 _status: msgspec.json.Decoder[SourceStatus] = msgspec.json.Decoder(SourceStatus)
+_answer = msgspec.json.Decoder(Answer)
 _followed = msgspec.json.Decoder(SymbolsFollowed)
 
 
@@ -48,10 +51,14 @@ class Feed:
         settings: where the log is.
         broadcast: who is told.
         meters: where records are counted.
+        replies: who is told what the router says to operators.
 
     """
 
-    def __init__(self, settings: StageSettings, broadcast: Broadcast, meters: Meters) -> None:
+    def __init__(
+        self, settings: StageSettings, broadcast: Broadcast, meters: Meters, replies: Replies
+    ) -> None:
+        self._replies = replies
         self._settings = settings
         self._broadcast = broadcast
         self._meters = meters
@@ -64,6 +71,7 @@ class Feed:
                 topics.SESSIONS: self._sessions,
                 topics.SOURCES_SYMBOLS: self._symbols,
                 topics.SOURCES_STATUS: self._statuses,
+                topics.ANSWERS: self._answers,
             }.items()
         }
         self._consumer: AIOKafkaConsumer | None = None
@@ -104,6 +112,7 @@ class Feed:
             topics.TRANSITIONS: HISTORY,
             topics.SESSIONS: 1,
             topics.SOURCES_STATUS: STATUS,
+            topics.ANSWERS: 0,
         }
         back = {
             TopicPartition(self._settings.topic(topic.name), partition): tails.get(topic)
@@ -170,6 +179,10 @@ class Feed:
     def _statuses(self, values: list[bytes]) -> None:
         for status in [_status.decode(value) for value in values]:
             self._broadcast.hub.sources[status.source].take(status)
+
+    def _answers(self, values: list[bytes]) -> None:
+        for answer in [_answer.decode(value) for value in values]:
+            self._replies.take(answer)
 
 
 def _values(records: Iterable[ConsumerRecord]) -> list[Any]:

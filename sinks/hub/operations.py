@@ -36,8 +36,16 @@ class ReloadWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A command is in the log. Whoever it is meant for carries it out, or refuses it."""
+    """A command is in the log, for whoever it is meant for.
 
+    Attributes:
+        outcome: `done`: the router has done so; `asked`: nothing more is known yet.
+        detail: in words.
+
+    """
+
+    outcome: Literal["done", "asked"]
+    detail: str
     command: str
     target: str
     who: str
@@ -67,6 +75,7 @@ class Operation:
         status: with which status.
         wish: the type of the body, if there is one.
         open: who may: anybody, who may see prices, or who is an administrator.
+        answered: whether the router says what came of it.
         unwell: whether it answers with 503, and the same body, where things are bad.
 
     """
@@ -79,6 +88,7 @@ class Operation:
     status: int = 200
     wish: type[msgspec.Struct] | None = None
     open: Literal["anybody", "user", "admin"] = "user"
+    answered: bool = False
     unwell: bool = False
 
 
@@ -120,6 +130,7 @@ OPERATIONS: Final = (
         status=202,
         wish=FailoverWish,
         open="admin",
+        answered=True,
     ),
     Operation(
         *("post", "/api/health/hold", "hold", "Stay on Yahoo until released."),
@@ -127,6 +138,7 @@ OPERATIONS: Final = (
         status=202,
         wish=Reason,
         open="admin",
+        answered=True,
     ),
     Operation(
         *("post", "/api/health/release", "release", "Go back to Alpaca by the usual rules."),
@@ -134,6 +146,7 @@ OPERATIONS: Final = (
         status=202,
         wish=Reason,
         open="admin",
+        answered=True,
     ),
     Operation(
         *("post", "/api/health/alpaca/reconnect", "reconnect", "Open another connection."),
@@ -163,6 +176,7 @@ _WRONG_WISH: Final = {
     415: "not JSON",
     503: "Kafka does not take the command",
 }
+_REFUSED: Final = {409: "the router refuses"}
 
 
 def document() -> dict[str, Any]:
@@ -201,8 +215,14 @@ def _operation(each: Operation) -> dict[str, Any]:
     answers = {str(each.status): {"description": each.summary, "content": good}}
     if each.unwell:
         answers["503"] = {"description": "The same, and it is bad.", "content": good}
+    if each.answered:
+        answers["200"] = {"description": "It is done.", "content": good}
     wrong = {403: "a page of another origin", **_WRONG[each.open]}
-    for status, sentence in {**wrong, **(_WRONG_WISH if each.wish else {})}.items():
+    for status, sentence in {
+        **wrong,
+        **(_WRONG_WISH if each.wish else {}),
+        **(_REFUSED if each.answered else {}),
+    }.items():
         content = _content("application/problem+json", Problem)
         answers[str(status)] = {"description": sentence, "content": content}
     found: dict[str, Any] = {

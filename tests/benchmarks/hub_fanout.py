@@ -32,6 +32,7 @@ from sinks.hub.access import Access
 from sinks.hub.api import Api
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.methods import Hub
+from sinks.hub.replies import Replies
 from sinks.hub.server import Limits, Server
 
 SYMBOLS = [f"SYM{number:02}" for number in range(30)]
@@ -74,10 +75,11 @@ async def serve() -> None:
     access = Access(secret=None, anonymous=True)
     server = Server(broadcast, access, Limits(clients=FILES))
 
-    async def give(_: object) -> None:
+    async def give(_: object) -> int:
         """Take no command."""
+        return 0
 
-    Api(broadcast, access, give).add_to(server.app)
+    Api(broadcast, access, give, Replies()).add_to(server.app)
     print(await server.start("127.0.0.1", 0), flush=True)  # noqa: T201
     making = asyncio.create_task(make(broadcast))
     await stop.wait()

@@ -325,7 +325,8 @@ by("operate").addEventListener("submit", async (event) => {
       signal: AbortSignal.timeout(15_000),
     });
     const answer = await response.json();
-    said.textContent = response.ok ? `asked ${answer.target}: ${answer.command}, by ${answer.who}` : answer.detail;
+    const asked = `asked ${answer.target}: ${answer.command}, by ${answer.who}`;
+    said.textContent = !response.ok ? answer.detail : answer.outcome === "done" ? `done: ${answer.detail}` : asked;
   } catch (error) {
     said.textContent = `the hub does not answer: ${error.message}`;
   }

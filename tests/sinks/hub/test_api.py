@@ -121,6 +121,24 @@ async def test_a_mistake_is_told_and_nothing_is_given(
         assert hub.given == []
 
 
+async def test_what_the_router_says_is_passed_on() -> None:
+    """Done or refused; where it says nothing in time, only that it was asked."""
+    async with serving(OPEN) as hub:
+        wish = {"json": {"why": "x"}, "headers": an_admin()}
+        status, body = await asked(hub, "POST", "/api/health/failover", **wish)
+        assert (status, body["outcome"]) == (202, "asked")
+        hub.outcome = "done"
+        status, body = await asked(hub, "POST", "/api/health/failover", **wish)
+        assert (status, body["outcome"], body["detail"]) == (200, "done", "in words")
+        hub.outcome = "refused"
+        status, body = await asked(hub, "POST", "/api/health/failover", **wish)
+        assert status == 409
+        assert body["detail"] == "the router refuses: in words (source_down)"
+        # nobody answers for the sources
+        status, body = await asked(hub, "POST", "/api/health/alpaca/reconnect", **wish)
+        assert (status, body["outcome"]) == (202, "asked")
+
+
 async def test_without_a_secret_nobody_may_ask() -> None:
     """However open the prices are; nor with a token in the query, which pages can send."""
     async with serving(Access(secret=None, anonymous=True)) as hub:

@@ -20,7 +20,7 @@ from infra import ops_cli, replay_cli, sim_cli
 from infra.kafka.admin import TopicMismatchError, ensure_topics
 from infra.settings import EX_CONFIG, EX_UNAVAILABLE, StageSettings, load
 from infra.stack import board as boards
-from infra.stack import preflight
+from infra.stack import hub_tokens, preflight
 from infra.stack import up as stack
 from infra.stack.environment import StackEnvironment
 from infra.stack.plan import PORTS, StackSettings
@@ -49,6 +49,7 @@ app.command()(ops_cli.hold)
 app.command()(ops_cli.release)
 app.command()(replay_cli.capture)
 app.command()(replay_cli.replay)
+app.command()(hub_tokens.token)
 app.add_typer(sim_cli.app, name="sim")
 
 Data = Annotated[Path, typer.Option("--data", help="The directory that everything is kept under.")]

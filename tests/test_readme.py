@@ -10,6 +10,7 @@ from infra.stack.environment import StackEnvironment
 from ingest.settings import AlpacaSettings, BackfillSettings, YahooSettings
 from processors.settings import ProcessorSettings
 from sinks.clickhouse.settings import ClickHouseSettings
+from sinks.hub.settings import HubSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,6 +21,7 @@ SETTINGS: tuple[type[BaseSettings], ...] = (
     YahooSettings,
     ProcessorSettings,
     ClickHouseSettings,
+    HubSettings,
 )
 
 

@@ -58,13 +58,23 @@ CLICKHOUSE_SECRETS: Final = ("CLICKHOUSE_URL",)
 ENGINE_SECRETS: Final = ("CLICKHOUSE_HTTP_PASSWORD", "CLICKHOUSE_ANALYST_PASSWORD")
 #: The address of the operator's list, which may hold a password.
 SYMBOLS_SECRETS: Final = ("SYMBOLS_SOURCE",)
-SECRETS: Final = (*ALPACA_SECRETS, *CLICKHOUSE_SECRETS, *ENGINE_SECRETS, *SYMBOLS_SECRETS)
+#: What tokens of the hub's users are signed with.
+HUB_SECRETS: Final = ("HUB_JWT_SECRET",)
+SECRETS: Final = (
+    *ALPACA_SECRETS,
+    *CLICKHOUSE_SECRETS,
+    *ENGINE_SECRETS,
+    *SYMBOLS_SECRETS,
+    *HUB_SECRETS,
+)
 
 #: The keys that the simulator takes; known to all and good for nothing else.
 SIMULATED_KEYS: Final = {
     "ALPACA_API_KEY_ID": "simulated-key",
     "ALPACA_API_SECRET_KEY": "simulated-secret",
 }
+#: Where, under the data directory, what tokens are signed with is kept; made at the first start.
+HUB_SECRET_FILE: Final = "hub-secret"  # noqa: S105  # a name
 #: The simulated market never closes.
 SIMULATED_MARKET: Final = {"MARKET_HOURS": "always"}
 #: There is one worker a stage here: after a crash it goes on at once, under the same name.
@@ -307,7 +317,9 @@ def _stages(settings: StackSettings) -> tuple[Process, ...]:
                 "HUB_HOST": HOST,
                 "HUB_PORT": str(settings.port("hub")),
                 "HUB_ANONYMOUS": "true",  # on loopback, for whoever started it
+                "HUB_JWT_SECRET_FILE": str(settings.data / HUB_SECRET_FILE),
             },
+            secrets=HUB_SECRETS,
             after=after_topics,
         ),
         _stage(
@@ -474,6 +486,7 @@ def _addresses(settings: StackSettings, running: set[str]) -> tuple[Address, ...
     }
     hub = here("hub")
     found = {
+        "console": hub and f"{hub}/",
         "hub": hub and f"{hub}/hubs/market-data",
         "prices": f"curl '{clickhouse}/' --data-binary \"{query}\"",
         "metrics": prometheus and f"{prometheus}/graph?g0.expr=datasource_router_state&g0.tab=1",

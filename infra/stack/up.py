@@ -12,8 +12,8 @@ from urllib.parse import quote
 from infra.kafka import broker
 from infra.settings import EX_CANTCREAT, EX_SOFTWARE, EX_UNAVAILABLE
 from infra.stack import board as boards
-from infra.stack import preflight
-from infra.stack.plan import HOST, Plan, StackSettings, plan
+from infra.stack import hub_tokens, preflight
+from infra.stack.plan import HOST, HUB_SECRET_FILE, Plan, StackSettings, plan
 from infra.stack.probes import Asker
 from infra.stack.refusal import Refusal
 from infra.stack.supervisor import Supervisor
@@ -55,6 +55,7 @@ async def up(
         directory.mkdir(exist_ok=True)
     for path, content in layout.files.items():
         path.write_text(content)
+    hub_tokens.make_secret(settings.data / HUB_SECRET_FILE)
     if settings.broker:
         try:
             await asyncio.to_thread(broker.prepare, settings.broker)

@@ -9,15 +9,21 @@ import sys
 import structlog
 from aiokafka.errors import KafkaConnectionError
 
+from infra.commands import Command
+from infra.kafka.give import give
 from infra.process import cannot_listen, live, no_broker
 from infra.settings import load
 from infra.telemetry import Meters, configure_logging
+from infra.topics import COMMANDS
 from sinks.hub.access import Access
+from sinks.hub.api import Api
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.feed import Feed
 from sinks.hub.journal import KafkaJournal
 from sinks.hub.methods import Hub
+from sinks.hub.page import Page
 from sinks.hub.protocol.negotiate import connection_id
+from sinks.hub.replies import Replies
 from sinks.hub.server import Limits, Server
 from sinks.hub.settings import HubSettings
 
@@ -44,6 +50,10 @@ class Process:
             waiting_for=lambda: self._missing,
         )
 
+    async def _give(self, command: Command) -> int:
+        settings = self._settings
+        return await give(command, settings.kafka_bootstrap_servers, settings.topic(COMMANDS.name))
+
     async def _live(self, stop: asyncio.Event) -> int:
         settings = self._settings
         if settings.hub_anonymous:
@@ -52,9 +62,8 @@ class Process:
                 hint="the vendors' licences forbid handing prices on to others",
             )
         _allow_sockets(settings.hub_max_clients)
-        secret = settings.hub_jwt_secret
         access = Access(
-            secret=secret.get_secret_value() if secret else None,
+            secret=settings.secret(),
             audience=settings.hub_jwt_audience,
             anonymous=settings.hub_anonymous,
             origins=settings.origins,
@@ -62,8 +71,11 @@ class Process:
         journal = KafkaJournal(settings)
         hub_id = connection_id(secrets.token_bytes(16))
         broadcast = Broadcast(Hub(), self._meters, journal, hub_id)
-        feed = Feed(settings, broadcast, self._meters)
+        replies = Replies()
+        feed = Feed(settings, broadcast, self._meters, replies)
         server = Server(broadcast, access, Limits(clients=settings.hub_max_clients))
+        Api(broadcast, access, self._give, replies).add_to(server.app)
+        Page().add_to(server.app)
         try:
             await journal.start()
             await feed.start()

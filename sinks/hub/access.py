@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import jwt
 
 ADMIN: Final = "admin"
+#: As much as is kept of a name.
+NAME_LENGTH: Final = 100
 #: Clocks of two machines differ.
 LEEWAY_S: Final = 10
 _BEARER: Final = "bearer "
@@ -22,6 +24,10 @@ _SECRETS: Final = re.compile(r"(?<=[?&])(access_token|id)=[^&\s]*", re.IGNORECAS
 
 class RefusedError(Exception):
     """Who asks may not come in; in words that tell nothing of the secret."""
+
+
+class ForbiddenError(Exception):
+    """We know who asks, and they may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,26 @@ class Access:
         if self.secret is None:
             return ANYBODY  # a client that always sends one is as good as one that sends none
         return self._known(token, self.secret)
+
+    def admin(self, token: str | None) -> User:
+        """Return who may ask things of the pipeline. Raises RefusedError and ForbiddenError.
+
+        Nobody may without a token, however open the prices are.
+        """
+        if self.secret is None:
+            message = "nobody may ask for anything here: there is no HUB_JWT_SECRET"
+            raise RefusedError(message)
+        if token is None:
+            message = "an administrator's token is required: as Authorization: Bearer"
+            raise RefusedError(message)
+        user = self._known(token, self.secret)
+        if not user.admin:
+            message = f"{user.name} is no administrator: the token's roles have no {ADMIN!r}"
+            raise ForbiddenError(message)
+        if not user.name.strip() or not user.name.isprintable() or len(user.name) > NAME_LENGTH:
+            message = f"the token's sub is no name: expected up to {NAME_LENGTH} characters"
+            raise ForbiddenError(message)
+        return user
 
     def page_may(self, origin: str | None, host: str) -> bool:
         """Return whether a page of this origin may connect; who sends none is no browser.

@@ -57,7 +57,8 @@ class Broadcast:
         self._minute_since_ns = now_ns()
         #: How old Alpaca's last price was once it was sent.
         self._age_s: float | None = None
-        #: Symbols whose latest price is news; one that is said again after a switch is not.
+        #: Symbols whose latest price is news; one that is said again after a switch is not, nor
+        #: one that takes the place of a price that was taken back.
         self._news: set[str] = set()
 
     def join(self, connection: Connection) -> None:
@@ -87,7 +88,8 @@ class Broadcast:
             known = self.hub.fanout.latest.get(price.symbol)
             if not self.hub.put(price):
                 continue
-            if known is None or known.epoch == price.epoch:
+            before = known and (known.epoch, known.fence)
+            if before in {None, (price.epoch, price.fence)} and price.amends is None:
                 self._news.add(price.symbol)
             else:
                 self._news.discard(price.symbol)
@@ -171,6 +173,14 @@ class Broadcast:
                 age_s=self._age_s,
             )
         )
+
+    def updates_per_second(self) -> float:
+        """Return how many prices are sent, each counted once a client, over the last minute."""
+        now = now_ns()
+        minutes = [*self.tally.minutes][-2:]
+        began = self._minute_since_ns - (len(minutes) - 1) * int(MINUTE_S * NS)
+        seconds = (now - began) / NS
+        return sum(minute.updates for minute in minutes) / max(seconds, 1.0)
 
     async def keep_minutes(self) -> None:
         """Write down every minute, for ever, and the rest of one at the end."""

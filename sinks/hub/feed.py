@@ -13,28 +13,34 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from infra import topics
+from infra.commands import Answer
 from infra.fence import Story
 from infra.kafka.read import read_to_end
 from infra.settings import StageSettings
 from infra.telemetry import Meters
-from ingest.events import SymbolsFollowed
+from ingest.events import SourceStatus, SymbolsFollowed
 from processors.events import RoutedPrice, RouterTransition, SessionChanged
 from processors.validate import UNREADABLE
 from sinks.hub import words
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.protocol.messages import Invocation
+from sinks.hub.replies import Replies
 
 _log = structlog.get_logger()
 
 #: How much of the routed log may not be in the table yet: seconds of it, many times over.
 TAIL: Final = 2000
-#: How many transitions are looked back on.
+#: How many transitions are read again at the start: those that do not count are among them.
 HISTORY: Final = 200
+#: Heartbeats of a few minutes.
+STATUS: Final = 1000
 POLL_MS: Final = 250
 
 _price = msgspec.json.Decoder(RoutedPrice)
 _transition = msgspec.json.Decoder(RouterTransition)
 _session = msgspec.json.Decoder(SessionChanged)
+_status: msgspec.json.Decoder[SourceStatus] = msgspec.json.Decoder(SourceStatus)
+_answer = msgspec.json.Decoder(Answer)
 _followed = msgspec.json.Decoder(SymbolsFollowed)
 
 
@@ -45,10 +51,14 @@ class Feed:
         settings: where the log is.
         broadcast: who is told.
         meters: where records are counted.
+        replies: who is told what the router says to operators.
 
     """
 
-    def __init__(self, settings: StageSettings, broadcast: Broadcast, meters: Meters) -> None:
+    def __init__(
+        self, settings: StageSettings, broadcast: Broadcast, meters: Meters, replies: Replies
+    ) -> None:
+        self._replies = replies
         self._settings = settings
         self._broadcast = broadcast
         self._meters = meters
@@ -60,6 +70,8 @@ class Feed:
                 topics.TRANSITIONS: self._transitions,
                 topics.SESSIONS: self._sessions,
                 topics.SOURCES_SYMBOLS: self._symbols,
+                topics.SOURCES_STATUS: self._statuses,
+                topics.ANSWERS: self._answers,
             }.items()
         }
         self._consumer: AIOKafkaConsumer | None = None
@@ -95,7 +107,13 @@ class Feed:
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
         """Read each topic from as far back as is needed; return where each ends now."""
-        tails = {topics.ROUTED: TAIL, topics.TRANSITIONS: HISTORY, topics.SESSIONS: 1}
+        tails = {
+            topics.ROUTED: TAIL,
+            topics.TRANSITIONS: HISTORY,
+            topics.SESSIONS: 1,
+            topics.SOURCES_STATUS: STATUS,
+            topics.ANSWERS: 0,
+        }
         back = {
             TopicPartition(self._settings.topic(topic.name), partition): tails.get(topic)
             for topic in (*tails, topics.SOURCES_SYMBOLS)
@@ -144,7 +162,7 @@ class Feed:
             if not self._story.accepts(transition):
                 continue
             self._story = self._story.after(transition)
-            self._broadcast.hub.transition = transition
+            self._broadcast.hub.switch(transition)
             notice = Invocation("DataSourceChanged", [words.data_source(transition)])
             self._broadcast.tell(notice)
 
@@ -157,6 +175,14 @@ class Feed:
     def _symbols(self, values: list[bytes]) -> None:
         for followed in [_followed.decode(value) for value in values]:
             self._broadcast.hub.followed[followed.source] = followed.symbols
+
+    def _statuses(self, values: list[bytes]) -> None:
+        for status in [_status.decode(value) for value in values]:
+            self._broadcast.hub.sources[status.source].take(status)
+
+    def _answers(self, values: list[bytes]) -> None:
+        for answer in [_answer.decode(value) for value in values]:
+            self._replies.take(answer)
 
 
 def _values(records: Iterable[ConsumerRecord]) -> list[Any]:

@@ -4,6 +4,7 @@ A mistake of the client's is an event, `SubscriptionError`, with a code for prog
 for people; the call itself then completes, as it always did. A method that we do not have fails.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from sinks.hub.fanout import Client, Fanout
 from sinks.hub.limits import Moment, Window
 from sinks.hub.probes import Probe
 from sinks.hub.protocol.messages import Completion, Invocation, Message
+from sinks.hub.sources import SourceState
 
 #: The codes of `SubscriptionError`.
 INVALID_ASSET_CLASS: Final = "InvalidAssetClass"
@@ -26,6 +28,8 @@ SUBSCRIPTIONS, WITHIN_S = 100, 60.0
 #: How many symbols one call may name, and how long a symbol may be.
 SYMBOLS_A_CALL: Final = 1000
 SYMBOL_LENGTH: Final = 16
+#: How many transitions are looked back on.
+HISTORY: Final = 50
 #: How many of the symbols that we do not know an error names.
 NAMED: Final = 20
 
@@ -55,6 +59,9 @@ class Hub:
         self.followed: dict[str, list[str]] = {}
         self.session: SessionChanged | None = None
         self.transition: RouterTransition | None = None
+        #: What happened before, the oldest first.
+        self.history: deque[RouterTransition] = deque(maxlen=HISTORY)
+        self.sources = {source: SourceState() for source in ("alpaca", "yahoo")}
         self._methods: dict[str, Callable[[Caller, Sequence[Any], Moment], list[Message]]] = {
             name.lower(): method
             for name, method in {
@@ -69,12 +76,17 @@ class Hub:
         }
 
     def put(self, price: RoutedPrice) -> bool:
-        """Take a routed price, unless it comes from an epoch that is over for its symbol."""
+        """Take a routed price, unless it comes from a time that is over for its symbol."""
         known = self.fanout.latest.get(price.symbol)
-        if known is not None and price.epoch < known.epoch:
+        if known is not None and (price.epoch, price.fence) < (known.epoch, known.fence):
             return False
         self.fanout.put(price.symbol, price)
         return True
+
+    def switch(self, transition: RouterTransition) -> None:
+        """Take the router's next transition."""
+        self.transition = transition
+        self.history.append(transition)
 
     def knows(self, symbol: str) -> bool:
         """Return whether there is such a symbol: one with a price, or that a source follows."""

@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
 import structlog
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from aiohttp.abc import AbstractAccessLogger
 
 from infra.clock import now_ns
 from sinks.events import HubName
-from sinks.hub.access import Access, RefusedError, User, token_in, without_secrets
+from sinks.hub.access import Access, ForbiddenError, RefusedError, User, token_in, without_secrets
+from sinks.hub.answers import problem
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.connection import Connection, keep_little
 from sinks.hub.frames import frame
@@ -78,15 +78,6 @@ class Limits:
 
 class _Farewell(Exception):  # noqa: N818  # it may be nobody's fault
     """The connection ends for this reason."""
-
-
-def problem(status: int, detail: str) -> web.Response:
-    """Return an error as RFC 9457 has it."""
-    title = web.Response(status=status).reason
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return web.Response(
-        status=status, body=msgspec.json.encode(body), content_type="application/problem+json"
-    )
 
 
 class _AccessLog(AbstractAccessLogger):
@@ -204,6 +195,8 @@ class Server:
             response = problem(error.status, error.reason)
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
+        except ForbiddenError as error:
+            response = problem(403, str(error))
         except RefusedError as error:
             response = problem(401, str(error))
             response.headers["WWW-Authenticate"] = "Bearer"

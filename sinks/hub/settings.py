@@ -1,6 +1,7 @@
 """What the hub needs to know."""
 
 import ipaddress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -16,6 +17,7 @@ class HubSettings(StageSettings):
 
     Attributes:
         hub_jwt_secret: what tokens of users are signed with (HS256); every hub has the same.
+        hub_jwt_secret_file: the same from a file; the variable counts for more.
         hub_jwt_audience: whom such a token must be meant for; empty for anyone.
         hub_anonymous: whether prices go to whoever asks, without a token. The licences of both
             vendors forbid handing prices on to others.
@@ -27,6 +29,7 @@ class HubSettings(StageSettings):
     """
 
     hub_jwt_secret: SecretStr | None = None
+    hub_jwt_secret_file: Path | None = None
     hub_jwt_audience: str = ""
     hub_anonymous: bool = Field(default=False, validate_default=True)
     hub_origins: str = ""
@@ -42,11 +45,26 @@ class HubSettings(StageSettings):
             raise ValueError(message)
         return value
 
+    @field_validator("hub_jwt_secret_file")
+    @classmethod
+    def _secret_file(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                long = len(value.read_text().strip().encode()) >= SECRET_BYTES
+            except (OSError, UnicodeDecodeError) as error:
+                message = f"{value} cannot be read: {getattr(error, 'strerror', None) or error}"
+                raise ValueError(message) from error
+            if not long:
+                message = f"{value}: expected at least {SECRET_BYTES} bytes"
+                raise ValueError(message)
+        return value
+
     @field_validator("hub_anonymous")
     @classmethod
     def _somebody_may_come(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001
         # a secret that is wrong has its own sentence, and is not in the data
-        if not value and info.data.get("hub_jwt_secret", "wrong") is None:
+        found = [info.data.get(f"hub_jwt_{name}", "wrong") for name in ("secret", "secret_file")]
+        if not value and found == [None, None]:
             message = "nobody could connect: set HUB_JWT_SECRET, or HUB_ANONYMOUS=true"
             raise ValueError(message)
         return value
@@ -71,6 +89,13 @@ class HubSettings(StageSettings):
             message = f"{value!r} is not an IP address"
             raise ValueError(message) from error
         return value
+
+    def secret(self) -> str | None:
+        """Return what tokens are signed with; None where there are none."""
+        if self.hub_jwt_secret is not None:
+            return self.hub_jwt_secret.get_secret_value()
+        file = self.hub_jwt_secret_file
+        return None if file is None else file.read_text().strip()
 
     @property
     def origins(self) -> frozenset[str]:

@@ -77,7 +77,7 @@ async def _readme_is_right(stack: Stack) -> None:
     assert len(typed) >= 5
     for command in typed:
         here = command
-        for process in ("clickhouse", "prometheus"):
+        for process in ("clickhouse", "prometheus", "hub"):
             here = here.replace(f":{PORTS[process][0][0]}/", f":{stack.port(process)}/")
         shell = await asyncio.create_subprocess_shell(
             f"{here} --fail-with-body", stdout=asyncio.subprocess.PIPE

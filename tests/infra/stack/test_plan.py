@@ -184,6 +184,7 @@ def test_a_secret_is_seen_by_whom_it_is_for_alone() -> None:
     assert seen.pop("backfill") == keys
     assert seen.pop("yahoo") == {"SYMBOLS_SOURCE"}
     assert seen.pop("clickhouse") == {"CLICKHOUSE_URL"}
+    assert seen.pop("hub") == {"HUB_JWT_SECRET"}
     assert not any(seen.values())
     assert visible(inherited, layout.processes[0])["PATH"] == "/bin"
     engine = visible(inherited, named(plan(HERE), "clickhouse"))

@@ -3,16 +3,21 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import aiohttp
 import orjson
 
+from infra.commands import Answer, Command, name_of
+from infra.kafka.give import NotTakenError
 from infra.telemetry import Meters
 from sinks.events import DeliveryEvent, SessionEvent
 from sinks.hub.access import Access
+from sinks.hub.api import Api
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.methods import Hub
+from sinks.hub.page import Page
+from sinks.hub.replies import Replies
 from sinks.hub.server import Limits, Server
 
 END = b"\x1e"
@@ -30,6 +35,11 @@ class Serving:
         self.broadcast = server.broadcast
         self.port = port
         self.meters = meters
+        self.given: list[Command] = []
+        #: What the router says to all of them; empty where it says nothing.
+        self.outcome: Literal["", "done", "refused"] = ""
+        #: Why Kafka takes no command, if so.
+        self.refusing: str | None = None
         self.noted: list[SessionEvent | DeliveryEvent] = []
         self.url = f"http://127.0.0.1:{port}"
         self.hub = f"{self.url}/hubs/market-data"
@@ -51,6 +61,33 @@ async def serving(
     meters = Meters("hub", "pipeline", stage="hub")
     access = access or Access(secret=None, anonymous=True)
     server = Server(Broadcast(Hub(), meters), access, limits or Limits())
+    hub: Serving
+
+    replies = Replies()
+
+    async def give(command: Command) -> int:
+        if hub.refusing:
+            raise NotTakenError(hub.refusing)
+        hub.given.append(command)
+        if hub.outcome:
+            replies.take(
+                Answer(
+                    command_offset=len(hub.given),
+                    command=name_of(command),
+                    who=command.who,
+                    why=command.why,
+                    at_ns=command.at_ns,
+                    outcome=hub.outcome,
+                    reason="source_down" if hub.outcome == "refused" else "",
+                    detail="in words",
+                    state="PRIMARY_ACTIVE",
+                    epoch=1,
+                )
+            )
+        return len(hub.given)
+
+    Api(server.broadcast, access, give, replies, patience_s=0.05).add_to(server.app)
+    Page().add_to(server.app)
     port = await server.start("127.0.0.1", 0)
     try:
         hub = Serving(server, port, meters)

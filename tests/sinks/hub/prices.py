@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ingest.events import Heartbeat
 from processors.events import RoutedPrice, RouterTransition, SessionChanged
 
 NOW = 1_700_000_000_000_000_000
@@ -46,3 +47,18 @@ def transition(to: str = "FALLBACK_ACTIVE", epoch: int = 2, **other: Any) -> Rou
 SESSION = SessionChanged(
     market="XNYS", state="regular", since_ns=NOW, until_ns=NOW + 10**12, at_ns=NOW
 )
+
+
+def beat(at_ns: int = NOW, **other: Any) -> Heartbeat:
+    """A source that is well."""
+    fields: dict[str, Any] = {
+        "source": "alpaca",
+        "feed": "iex",
+        "session_id": "s",
+        "state": "connected",
+        "authenticated": True,
+        "symbols": 30,
+        "messages": 7,
+        "last_message_at_ns": at_ns,
+    }
+    return Heartbeat(at_ns=at_ns, **{**fields, **other})

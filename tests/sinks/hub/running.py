@@ -34,7 +34,10 @@ async def process_of(env: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess
 
 @contextlib.asynccontextmanager
 async def running(
-    kafka: Broker, topics: str, ports: tuple[int, int]
+    kafka: Broker,
+    topics: str,
+    ports: tuple[int, int],
+    more: Mapping[str, str] | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A hub that is ready, at the first port; its metrics are at the second."""
     env = {
@@ -43,6 +46,7 @@ async def running(
         "HUB_ANONYMOUS": "true",
         "HUB_PORT": str(ports[0]),
         "METRICS_PORT": str(ports[1]),
+        **(more or {}),
     }
     async with process_of(env) as process, aiohttp.ClientSession() as http:
         async with asyncio.timeout(30):

@@ -153,7 +153,8 @@ def test_a_price_of_an_epoch_that_is_over_is_dropped() -> None:
     hub = a_hub()
     assert hub.put(price("AAPL", 2.0, epoch=3))
     assert not hub.put(price("AAPL", 1.0, epoch=2))
-    assert hub.put(price("AAPL", 4.0, epoch=3))
+    assert hub.put(price("AAPL", 4.0, epoch=3, fence=1))
+    assert not hub.put(price("AAPL", 5.0, epoch=3))
     assert hub.fanout.latest["AAPL"].price == 4.0
 
 

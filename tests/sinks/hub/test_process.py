@@ -11,6 +11,7 @@ from pysignalr.client import SignalRClient
 
 from infra import topics as declared
 from infra.clock import now_ns
+from infra.commands import Answer, Failover
 from infra.kafka.broker import Broker
 from infra.kafka.read import read_to_end
 from sinks.events import (
@@ -24,6 +25,7 @@ from sinks.events import (
 from tests.sinks.hub.client import talking
 from tests.sinks.hub.prices import SESSION, price, transition
 from tests.sinks.hub.running import process_of, running, write
+from tests.sinks.hub.tokens import SECRET, an_admin
 
 pytestmark = pytest.mark.service
 
@@ -135,6 +137,44 @@ async def test_a_client_survives_the_hubs_restart(
         finally:
             connected.cancel()
             await asyncio.gather(connected, return_exceptions=True)
+
+
+async def test_an_operators_wish_is_in_the_log(
+    kafka: Broker, topics: str, free_port: Callable[[], int]
+) -> None:
+    """With who and why; what the router says of it is passed on."""
+    ports = free_port(), free_port()
+    url = f"http://127.0.0.1:{ports[0]}/api/health/failover"
+    secret = {"HUB_JWT_SECRET": SECRET}
+    replies = [
+        Answer(
+            command_offset=offset,
+            command="failover",
+            who="ann",
+            why="a test",
+            at_ns=1,
+            outcome="done",
+            reason="",
+            detail="so it is",
+            state="PRIMARY_ACTIVE",
+            epoch=7,
+        )
+        for offset in range(5)
+    ]
+    async with running(kafka, topics, ports, secret), aiohttp.ClientSession() as http:
+        # where a broker is slow the first wish may be over before its answer is read
+        await write(kafka, topics, declared.ANSWERS, *replies)
+        for _ in replies:
+            async with http.post(url, json={"why": "a test"}, headers=an_admin()) as response:
+                told = await response.json()
+            if response.status == 200:
+                break
+            assert (response.status, told["outcome"]) == (202, "asked")
+        assert (told["outcome"], told["detail"]) == ("done", "so it is")
+        name = topics + declared.COMMANDS.name
+        records = [r async for r in read_to_end(kafka.bootstrap_servers, name, 0)]
+        command = msgspec.json.decode(records[0].value, type=Failover)
+        assert (records[0].key, command.to, command.who) == (b"router", "yahoo", "ann")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import time
 from typing import Any
 
 import aiohttp
@@ -26,13 +25,7 @@ from sinks.hub.protocol.messages import Invocation
 from sinks.hub.server import Limits
 from tests.sinks.hub.client import HELLO, Serving, serving, talking
 from tests.sinks.hub.prices import SESSION, price
-
-SECRET = "a secret of at least thirty-two bytes"
-
-
-def a_token(**claims: Any) -> str:
-    """A user's token."""
-    return jwt.encode({"sub": "ann", "exp": time.time() + 3600, **claims}, SECRET, "HS256")
+from tests.sinks.hub.tokens import SECRET, a_token
 
 
 async def test_subscribe_and_receive() -> None:

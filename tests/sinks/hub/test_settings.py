@@ -1,5 +1,7 @@
 """The hub's settings."""
 
+from pathlib import Path
+
 import pytest
 
 from infra.settings import EX_CONFIG, load
@@ -13,6 +15,8 @@ OPEN = {"HUB_ANONYMOUS": "true"}
     [
         ({}, "HUB_ANONYMOUS: nobody could connect: set HUB_JWT_SECRET, or HUB_ANONYMOUS=true"),
         ({"HUB_JWT_SECRET": "hush"}, "HUB_JWT_SECRET: expected at least 32 bytes"),
+        ({"HUB_JWT_SECRET_FILE": "/nope"}, "HUB_JWT_SECRET_FILE: /nope cannot be read: No such"),
+        ({"HUB_JWT_SECRET_FILE": "/dev/null"}, "HUB_JWT_SECRET_FILE: /dev/null: expected at least"),
         ({"HUB_ANONYMOUS": "perhaps"}, "HUB_ANONYMOUS: input should be a valid boolean"),
         ({**OPEN, "HUB_ORIGINS": "ours.example"}, "HUB_ORIGINS: 'ours.example' is not an origin"),
         ({**OPEN, "HUB_ORIGINS": "https://a.example/"}, "HUB_ORIGINS: 'https://a.example/' is no"),
@@ -48,3 +52,14 @@ def test_with_a_secret_nobody_is_anonymous(monkeypatch: pytest.MonkeyPatch) -> N
     assert not settings.hub_anonymous
     assert settings.origins == {"https://a.example", "http://b.example:81"}
     assert "hush" not in repr(settings)
+    assert settings.secret() == "hush" * 8
+
+
+def test_a_secret_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without the line's end; a variable counts for more."""
+    file = tmp_path / "secret"
+    file.write_text("s" * 32 + "\n")
+    monkeypatch.setenv("HUB_JWT_SECRET_FILE", str(file))
+    assert load(HubSettings).secret() == "s" * 32
+    monkeypatch.setenv("HUB_JWT_SECRET", "hush" * 8)
+    assert load(HubSettings).secret() == "hush" * 8

@@ -1,0 +1,340 @@
+// The live console. Prices are pushed over SignalR; how things are is asked for over HTTP, every few seconds.
+// What came is painted once a frame, and ages once a second.
+
+const HEALTH_EVERY_MS = 3000;
+const LONGEST_RETRY_MS = 10_000;
+
+const by = (id) => document.getElementById(id);
+const prices = new Map(); // symbol -> its last PriceUpdate
+const rows = new Map(); // symbol -> its row's cells
+const state = {
+  connected: false,
+  route: null, // the last DataSourceChanged
+  market: null, // the last CurrentMarketStatus
+  skewMs: 0, // the hub's clock less ours
+  limits: { live: 300, delayed: 1800 },
+  sort: { by: "symbol", up: true },
+  token: sessionStorage.getItem("token") ?? "",
+};
+
+// -- what a price may be called: as in freshness.py
+
+const nowMs = () => Date.now() + state.skewMs;
+
+function word(price) {
+  const route = state.route?.state;
+  if (!state.connected || !["PRIMARY_ACTIVE", "FALLBACK_ACTIVE"].includes(route)) return "STALE";
+  const live = price.isRealTime && route === "PRIMARY_ACTIVE";
+  if (state.market?.isOpen) {
+    const since = Math.max(Date.parse(price.timestamp), Date.parse(state.market.since));
+    if (nowMs() - since > (live ? state.limits.live : state.limits.delayed) * 1000) return "STALE";
+  }
+  return live ? "LIVE" : "DELAYED";
+}
+
+const ageS = (price) => Math.max(0, (nowMs() - Date.parse(price.timestamp)) / 1000);
+
+function age(seconds) {
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  return `${Math.floor(seconds / 3600)} h`;
+}
+
+const time = (iso) => new Date(iso).toLocaleTimeString();
+const ms = (seconds) => (seconds == null ? "–" : seconds < 10 ? `${Math.round(seconds * 1000)} ms` : age(seconds));
+
+// -- painting
+
+let painting = false;
+const dirty = new Set();
+
+function paintSoon(symbol) {
+  if (symbol) dirty.add(symbol);
+  if (painting) return;
+  painting = true;
+  requestAnimationFrame(paint);
+}
+
+function set(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function paint() {
+  painting = false;
+  let added = false;
+  for (const symbol of dirty) {
+    if (!rows.has(symbol)) {
+      rows.set(symbol, newRow(symbol));
+      added = true;
+    }
+    paintRow(symbol);
+  }
+  dirty.clear();
+  if (added) order();
+}
+
+function newRow(symbol) {
+  const row = document.createElement("tr");
+  row.dataset.symbol = symbol;
+  const cells = { row };
+  const header = document.createElement("th");
+  header.scope = "row";
+  header.textContent = symbol;
+  row.append(header);
+  for (const [name, kind] of [["word", ""], ["price", "number"], ["change", "number"], ["age", "number"], ["source", "wide"]]) {
+    cells[name] = document.createElement("td");
+    cells[name].className = kind;
+    row.append(cells[name]);
+  }
+  return cells;
+}
+
+function paintRow(symbol) {
+  const price = prices.get(symbol);
+  const cells = rows.get(symbol);
+  const change = price.priceChangePercent;
+  set(cells.price, price.price.toFixed(price.price < 1 ? 4 : 2));
+  set(cells.change, change == null ? "–" : `${change > 0 ? "+" : ""}${change.toFixed(2)}`);
+  cells.change.className = `number ${change > 0 ? "up" : change < 0 ? "down" : ""}`;
+  set(cells.source, price.dataProvider);
+  paintAge(symbol);
+}
+
+function paintAge(symbol) {
+  const price = prices.get(symbol);
+  const cells = rows.get(symbol);
+  const found = word(price);
+  set(cells.word, found);
+  cells.word.dataset.word = found;
+  set(cells.age, age(ageS(price)));
+}
+
+const keys = {
+  symbol: (symbol) => symbol,
+  price: (symbol) => prices.get(symbol).price,
+  change: (symbol) => prices.get(symbol).priceChangePercent ?? -Infinity,
+  age: (symbol) => ageS(prices.get(symbol)),
+};
+
+function order() {
+  const key = keys[state.sort.by];
+  const sign = state.sort.up ? 1 : -1;
+  const wanted = by("filter").value.trim().toUpperCase();
+  const sorted = [...rows.keys()].sort((a, b) => sign * (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0));
+  for (const symbol of sorted) rows.get(symbol).row.hidden = !symbol.includes(wanted);
+  by("prices").tBodies[0].append(...sorted.map((symbol) => rows.get(symbol).row));
+  by("none").hidden = sorted.length > 0;
+}
+
+function paintRoute() {
+  const route = state.route;
+  let found = "STALE";
+  if (state.connected && route?.state === "PRIMARY_ACTIVE") found = "LIVE";
+  if (state.connected && route?.state === "FALLBACK_ACTIVE") found = "DELAYED";
+  by("badge").dataset.word = found;
+  set(by("badge"), state.connected ? found : "NOT CONNECTED");
+  set(by("route"), route ? `${route.state.replaceAll("_", " ")}` : "unknown");
+  set(by("route-since"), route ? `since ${time(route.timestamp)}, epoch ${route.epoch}, ${route.dataProvider ?? "nobody"}` : "");
+  set(by("route-detail"), route ? `${route.reason}: ${route.detail}` : "");
+  for (const symbol of rows.keys()) paintAge(symbol);
+}
+
+function list(id, entries) {
+  const nodes = entries.flatMap(([name, value, found]) => {
+    const term = document.createElement("dt");
+    term.textContent = name;
+    const told = document.createElement("dd");
+    told.textContent = value;
+    if (found) told.dataset.word = found;
+    return [term, told];
+  });
+  by(id).replaceChildren(...nodes);
+}
+
+function announce(sentence) {
+  set(by("announce"), sentence);
+}
+
+// -- over SignalR
+
+const connection = new signalR.HubConnectionBuilder()
+  .withUrl("/hubs/dashboard", { accessTokenFactory: () => state.token })
+  .withAutomaticReconnect({
+    nextRetryDelayInMilliseconds: ({ previousRetryCount: count }) =>
+      Math.min(LONGEST_RETRY_MS, 250 * 2 ** Math.min(count, 6)) * (0.5 + Math.random() / 2),
+  })
+  .configureLogging(signalR.LogLevel.None)
+  .build();
+
+connection.on("ConnectionStatus", (status) => {
+  state.skewMs = Date.parse(status.timestamp) - Date.now();
+  if (status.dataSource) state.route = status.dataSource;
+  paintRoute();
+});
+connection.on("PriceUpdate", (price) => {
+  prices.set(price.symbol, price);
+  paintSoon(price.symbol);
+});
+connection.on("DataSourceChanged", (route) => {
+  state.route = route;
+  paintRoute();
+  announce(`The route is ${route.state.replaceAll("_", " ").toLowerCase()}: ${route.reason}`);
+  void ask();
+});
+connection.on("CurrentMarketStatus", (market) => {
+  state.market = market;
+  const open = market.market === "always" ? "a market that never closes" : `${market.market}: ${market.status}`;
+  set(by("market"), market.market ? open : "market unknown");
+  paintRoute();
+});
+connection.on("SubscriptionError", (error) => announce(error.message));
+connection.on("Probe", () => null);
+connection.onreconnecting(() => came(false));
+connection.onreconnected(subscribe);
+connection.onclose(() => {
+  came(false);
+  void start();
+});
+
+function came(connected) {
+  if (state.connected !== connected) announce(connected ? "Connected" : "Not connected");
+  state.connected = connected;
+  paintRoute();
+}
+
+async function subscribe() {
+  came(true);
+  await connection.invoke("SubscribeToMarketStatus", "STOCK");
+  await connection.invoke("SubscribeToAssetClass", "STOCK");
+  await connection.invoke("AnswerProbes");
+}
+
+async function start() {
+  for (let count = 0; ; count += 1) {
+    try {
+      await connection.start();
+      by("sign-in").hidden = true;
+      await subscribe();
+      return;
+    } catch (error) {
+      if (error.statusCode === 401 || /\b401\b/.test(error.message)) {
+        by("sign-in").hidden = false;
+        set(by("sign-in-said"), state.token ? "This token is not taken." : "");
+        return; // until there is another
+      }
+      if (connection.state === signalR.HubConnectionState.Connected) await connection.stop();
+      await new Promise((done) => setTimeout(done, Math.min(LONGEST_RETRY_MS, 250 * 2 ** Math.min(count, 6))));
+    }
+  }
+}
+
+// -- over HTTP
+
+async function told(path) {
+  const headers = state.token ? { Authorization: `Bearer ${state.token}` } : {};
+  const response = await fetch(path, { headers, signal: AbortSignal.timeout(5000) });
+  if (response.status === 401) return null;
+  return await response.json();
+}
+
+const WORDS = { Healthy: "LIVE", Degraded: "DELAYED", Unhealthy: "STALE" };
+
+async function ask() {
+  try {
+    const [overall, route, stocks, hub] = await Promise.all(
+      ["/health", "/api/health/datasource", "/api/health/stocks", "/api/health/realtime"].map(told),
+    );
+    list("health", Object.entries(overall.checks).map(([name, status]) => [name, status, WORDS[status]]));
+    if (!route || !stocks || !hub) return;
+    state.limits = { live: stocks.liveLimitSeconds, delayed: stocks.delayedLimitSeconds };
+    const { alpaca, yahoo } = hub.latency;
+    list("latency", [
+      ["Alpaca, median", ms(alpaca.p50)],
+      ["Alpaca, 95 %", ms(alpaca.p95)],
+      ["Alpaca, 99 %", ms(alpaca.p99)],
+      ["Yahoo, median", ms(yahoo.p50)],
+      ["to here, at most", ms(hub.roundTrip.p50)],
+      ["to here, estimate", ms(hub.oneWayEstimateP50)],
+    ]);
+    list("rates", [
+      ["prices sent", `${hub.updatesPerSecond.toLocaleString()}/s`],
+      ["clients", `${hub.connections["market-data"]} + ${hub.connections.dashboard}`],
+      ["symbols", `${stocks.priced} of ${stocks.followed}`],
+      ["live, delayed, stale", `${stocks.live}, ${stocks.delayed}, ${stocks.stale}`],
+    ]);
+    paintHistory(route.transitions);
+  } catch {
+    list("health", [["this hub", "does not answer", "STALE"]]);
+  }
+}
+
+function paintHistory(transitions) {
+  const made = transitions.map((each) => {
+    const row = document.createElement("tr");
+    for (const text of [
+      new Date(each.switchedAt).toLocaleString(),
+      each.previousState.replaceAll("_", " "),
+      each.state.replaceAll("_", " "),
+      `${each.reason}: ${each.detail}`,
+      each.by,
+    ]) {
+      const cell = document.createElement("td");
+      cell.textContent = text;
+      row.append(cell);
+    }
+    return row;
+  });
+  by("history").tBodies[0].replaceChildren(...made);
+}
+
+// -- what a person does
+
+by("filter").addEventListener("input", order);
+by("prices").tHead.addEventListener("click", ({ target }) => {
+  const wanted = target.dataset.sort;
+  if (!wanted) return;
+  state.sort = { by: wanted, up: state.sort.by === wanted ? !state.sort.up : wanted === "symbol" };
+  for (const header of by("prices").tHead.rows[0].cells) header.removeAttribute("aria-sort");
+  target.closest("th").setAttribute("aria-sort", state.sort.up ? "ascending" : "descending");
+  order();
+});
+by("theme").addEventListener("click", () => {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  localStorage.setItem("theme", root.dataset.theme);
+});
+by("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  state.token = event.target.token.value.trim();
+  sessionStorage.setItem("token", state.token);
+  void start();
+  void ask();
+});
+by("operate").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { what, why, token } = event.target;
+  const [path, to] = what.value.split("|");
+  const said = by("operate-said");
+  said.textContent = "asking";
+  try {
+    const response = await fetch(path, {
+      method: "POST",
+      headers: { "Authorization": `Bearer ${token.value.trim()}`, "Content-Type": "application/json" },
+      body: JSON.stringify(to ? { why: why.value, to } : { why: why.value }),
+      signal: AbortSignal.timeout(15_000),
+    });
+    const answer = await response.json();
+    const asked = `asked ${answer.target}: ${answer.command}, by ${answer.who}`;
+    said.textContent = !response.ok ? answer.detail : answer.outcome === "done" ? `done: ${answer.detail}` : asked;
+  } catch (error) {
+    said.textContent = `the hub does not answer: ${error.message}`;
+  }
+});
+
+setInterval(() => {
+  for (const symbol of rows.keys()) paintAge(symbol);
+}, 1000);
+setInterval(ask, HEALTH_EVERY_MS);
+void ask();
+void start();

@@ -1,0 +1,161 @@
+"""Clients that mean harm, or are broken: each ends in a clear close, and nobody else notices."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from sinks.events import ClientLeft
+from sinks.hub.methods import SUBSCRIPTIONS
+from sinks.hub.server import Limits
+from tests.sinks.hub.client import HELLO, Serving, Talk, serving, talking
+from tests.sinks.hub.prices import price
+
+UPGRADE = (
+    b"GET /hubs/market-data HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+SYMBOLS = [f"S{number}" for number in range(50)]
+
+
+@contextlib.asynccontextmanager
+async def raw(hub: Serving) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A socket whose handshakes are done, that speaks no more than it wants to."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+    writer.write(UPGRADE + frame(HELLO))
+    await reader.readuntil(b"\r\n\r\n")
+    await reader.readuntil(b"{}\x1e")
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+def frame(payload: bytes, first: int = 0x81) -> bytes:
+    """A client's frame, masked with zeros."""
+    return bytes((first, 0x80 | 126)) + len(payload).to_bytes(2) + bytes(4) + payload
+
+
+async def ended(hub: Serving) -> ClientLeft:
+    """Wait for the first session that ends."""
+    async with asyncio.timeout(10):
+        while not hub.noted_of(ClientLeft):
+            await asyncio.sleep(0.01)
+    return hub.noted_of(ClientLeft)[0]
+
+
+async def is_served(hub: Serving, good: Talk, value: float) -> None:
+    """Somebody else gets the price that comes next."""
+    hub.broadcast.put([price("S0", value)])
+    while (await good.event("PriceUpdate"))["price"] != value:
+        pass
+
+
+async def trickle(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Send a byte now and then, as long as somebody takes it."""
+    with contextlib.suppress(ConnectionError):
+        for byte in data:
+            writer.write(bytes((byte,)))
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+
+async def test_a_frame_that_never_ends() -> None:
+    """Byte by byte it is not waited for longer than for silence."""
+    async with serving(limits=Limits(silence_s=0.3)) as hub, raw(hub) as (_, writer):
+        drip = asyncio.create_task(trickle(writer, frame(b"x" * 2000)))
+        assert (await ended(hub)).reason == "silent"
+        drip.cancel()
+        await asyncio.gather(drip, return_exceptions=True)
+
+
+async def test_a_request_that_never_ends() -> None:
+    """Byte by byte it is cut off like one that says nothing."""
+    async with serving(limits=Limits(request_s=0.3)) as hub:
+        reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+        drip = asyncio.create_task(trickle(writer, UPGRADE[:-4] + b"\r\nX-Y: z" * 1000))
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        drip.cancel()
+        await asyncio.gather(drip, return_exceptions=True)
+        writer.close()
+
+
+async def test_a_message_in_endless_pieces() -> None:
+    """The pieces of one message may not be longer than a message."""
+    async with serving() as hub, raw(hub) as (reader, writer):
+        writer.write(frame(b"x" * 8000, first=0x01))
+        for _ in range(10):
+            writer.write(frame(b"x" * 8000, first=0x00))
+        with contextlib.suppress(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 10)
+        await ended(hub)
+        assert not hub.broadcast.connections
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\xff" * 100,
+        b"[" * 20_000 + b"\x1e",
+        b'{"type":1,"target":"x","arguments":' + b"[" * 20_000 + b"\x1e",
+        b'{"type":1e400}\x1e',
+        b'{"type":1,"target":"\xff","arguments":[]}\x1e',
+    ],
+)
+async def test_bombs(said: bytes) -> None:
+    """Whatever is in a message, it is told to be none."""
+    async with serving() as hub, talking(hub.hub) as good, raw(hub) as (_, writer):
+        writer.write(frame(said, first=0x82))
+        assert (await ended(hub)).reason == "unfit"
+        hub.broadcast.hub.followed["alpaca"] = SYMBOLS
+        await good.call("SubscribeToAssetClass", "STOCK")
+        await is_served(hub, good, 2.0)
+
+
+async def test_ten_thousand_subscriptions() -> None:
+    """The first hundred count; who goes on is sent away, and costs no more than that."""
+    async with serving() as hub, talking(hub.hub) as good, talking(hub.hub) as bad:
+        hub.broadcast.hub.followed["alpaca"] = SYMBOLS
+        await good.call("SubscribeToAssetClass", "STOCK")
+        await good.event("AssetClassSubscriptionConfirmed")
+        call = '{"type":1,"target":"SubscribeToPriceUpdates","arguments":["STOCK","S%d"]}\x1e'
+        with contextlib.suppress(ConnectionError):
+            for start in range(0, 10_000, 100):
+                await bad.socket.send_str("".join(call % n for n in range(start, start + 100)))
+        refused = confirmed = 0
+        while (said := await bad.hear()) is not None and said["type"] != 7:
+            refused += said["target"] == "SubscriptionError"
+            confirmed += said["target"] == "SubscriptionConfirmed"
+        left = await ended(hub)
+        assert (left.reason, left.detail) == ("unfit", "too many messages")
+        assert confirmed == len(SYMBOLS)
+        assert refused >= SUBSCRIPTIONS - len(SYMBOLS)
+        await is_served(hub, good, 2.0)
+        assert len(hub.broadcast.hub.fanout._buckets) == 1
+
+
+async def test_sockets_that_say_nothing_are_as_many_as_may_be() -> None:
+    """The others are turned away before they cost anything, and there is room again after."""
+    limits = Limits(clients=20, handshake_s=60)
+    async with serving(limits=limits) as hub:
+        opened = await asyncio.gather(
+            *(asyncio.open_connection("127.0.0.1", hub.port) for _ in range(100))
+        )
+        for _, writer in opened:
+            writer.write(UPGRADE)
+        heads = await asyncio.gather(*(reader.readline() for reader, _ in opened))
+        assert sum(b" 101 " in head for head in heads) == 20
+        assert sum(b" 503 " in head for head in heads) == 80
+        for _, writer in opened:
+            writer.close()
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(aiohttp.WSServerHandshakeError):
+                    async with talking(hub.hub) as client:
+                        await client.event("ConnectionStatus")
+                        return
+                await asyncio.sleep(0.05)

@@ -105,7 +105,7 @@ def _reference(ask: Ask) -> Iterator[str]:
         if bool(is_view) in headings:
             yield headings.pop(bool(is_view))
         yield f"### `{name}`\n"
-        yield comment + _source(topics.get(name, [])) + "\n"
+        yield (comment or _summary(topics[name])) + _source(topics.get(name, [])) + "\n"
         columns = ask(
             "SELECT name, type, comment FROM system.columns WHERE database = currentDatabase() "  # noqa: S608  # ours
             f"AND table = '{name}' AND default_kind != 'EPHEMERAL' ORDER BY position"
@@ -131,6 +131,10 @@ def _fields(topics: Sequence[Topic]) -> dict[str, str]:
                 for names, sentence in generate.attributes(listed):
                     told |= {name.removesuffix("_ns"): sentence for name in names.split(", ")}
     return told
+
+
+def _summary(topics: Sequence[Topic]) -> str:
+    return " ".join(topic.summary for topic in topics)
 
 
 def _source(topics: Sequence[Topic]) -> str:

@@ -170,6 +170,20 @@ QUESTIONS = (
         "ORDER BY day",
     ),
     Question(
+        "How many minutes did users spend with real-time and with delayed prices?",
+        "SELECT day, connections, users, minutes, real_time_minutes, delayed_minutes\n"
+        "FROM usage_1d\n"
+        "ORDER BY day",
+    ),
+    Question(
+        "Which stocks do users ask for?",
+        "SELECT symbol, sum(subscribers) AS subscribers\n"
+        "FROM symbol_subscribers_1d\n"
+        "WHERE day >= '2026-01-05'\n"
+        "GROUP BY symbol\n"
+        "ORDER BY subscribers DESC",
+    ),
+    Question(
         "What was known of a price when it went out?",
         "SELECT p.symbol AS symbol, p.price AS price, p.source AS source,\n"
         "       p.market_time AS market_time, s.state AS state, s.reason AS reason\n"

@@ -315,6 +315,18 @@ def test_completeness_is_by_stock_and_day(ask: Ask) -> None:
     ]
 
 
+def test_users_have_real_time_or_delayed_prices(ask: Ask) -> None:
+    """By the router's state while they were there, whatever it was in between."""
+    rows = ask("SELECT * EXCEPT connected_at FROM connections ORDER BY connection_id")
+    assert rows == [
+        ("c-1", "market-data", "ann", "json", utc("15:20:00"), 1800, "left", 9),
+        ("c-2", "market-data", "", "messagepack", utc("17:30:00"), 1800, "too_slow", 3),
+    ]
+    assert ask("SELECT * FROM usage_1d") == [(MONDAY, "market-data", 2, 2, 60, 50, 9, 1)]
+    rows = ask("SELECT symbol, subscribers, users FROM symbol_subscribers_1d ORDER BY symbol")
+    assert rows == [("AAPL", 2, 2), ("MSFT", 1, 1)]
+
+
 def _views(ask: Ask) -> dict[str, Rows]:
     names = [
         name

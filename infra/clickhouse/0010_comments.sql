@@ -239,3 +239,15 @@ ALTER TABLE followed_symbols
     COMMENT COLUMN symbol 'the stock',
     COMMENT COLUMN priority 'the lowest number comes first',
     COMMENT COLUMN followed 'false: no longer';
+
+ALTER TABLE symbol_breakers MODIFY COMMENT 'When a stock''s price was not believed, and what ended it.';
+ALTER TABLE symbol_breakers
+    COMMENT COLUMN source 'alpaca or yahoo: whose tick decided it';
+
+ALTER TABLE symbol_quarantines MODIFY COMMENT 'When a stock''s prices were taken from Yahoo alone, and until when.';
+
+ALTER TABLE hub_sessions MODIFY COMMENT 'Who came to the hub, what they asked for, and how they left; connections has one row each.';
+ALTER TABLE hub_sessions
+    COMMENT COLUMN encoding 'client_connected: json or messagepack';
+
+ALTER TABLE hub_deliveries MODIFY COMMENT 'What reached the clients: a summary a minute and hub, and sampled acknowledgements.';

@@ -145,6 +145,7 @@ def _source(topics: Sequence[Topic]) -> str:
 def fill(store: ClickHouseStore) -> None:
     """Bring a store up to date, and write the made-up day into it."""
     schema.apply(store, schema.read())
+    store.execute("SYSTEM STOP TTL MERGES")  # that day stays
     for batch in batches(FACTS, 100):
         if refused := write(store, batch):
             message = f"the made-up day does not fit its tables: {refused[0].error}"

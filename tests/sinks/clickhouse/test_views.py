@@ -11,6 +11,7 @@ from clickhouse_connect.driver.client import Client
 
 from sinks.clickhouse import schema
 from sinks.clickhouse.store import write
+from tests.contracts.sql_page import fill
 from tests.sinks.clickhouse.conftest import EngineProcess
 from tests.sinks.clickhouse.history import FACTS, batches, gap, transition
 
@@ -25,10 +26,7 @@ Ask = Callable[[str], Rows]
 def client(clickhouse: EngineProcess) -> Iterator[Client]:
     """A client of a database that holds the made-up day."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    store = clickhouse.store(name)
-    schema.apply(store, schema.read())
-    for batch in batches(FACTS, 100):
-        assert write(store, batch) == []
+    fill(clickhouse.store(name))
     with clickhouse.client(name) as client:
         yield client
         client.command(f"DROP DATABASE `{name}`")

@@ -40,6 +40,7 @@ format: setup
 
 generate: setup
 	$(BIN)/python -m tests.contracts.generate
+	$(BIN)/python -m tests.contracts.sql_page
 
 setup: $(STAMP)
 

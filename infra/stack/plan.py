@@ -489,6 +489,7 @@ def _addresses(settings: StackSettings, running: set[str]) -> tuple[Address, ...
         "console": hub and f"{hub}/",
         "hub": hub and f"{hub}/hubs/market-data",
         "prices": f"curl '{clickhouse}/' --data-binary \"{query}\"",
+        "history": f"ClickHouse at {clickhouse}",
         "metrics": prometheus and f"{prometheus}/graph?g0.expr=datasource_router_state&g0.tab=1",
         "alerts": alertmanager and f"{alertmanager}/api/v2/alerts",
         "topics": f"Kafka at {settings.kafka}",

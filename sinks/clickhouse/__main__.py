@@ -71,9 +71,9 @@ class Writer:
         self._thread.shutdown(wait=False)
 
 
-def _open(connect: Callable[[], ClickHouseStore]) -> ClickHouseStore:
+def _open(connect: Callable[[], ClickHouseStore], cluster: str | None = None) -> ClickHouseStore:
     store = connect()
-    for name in schema.apply(store, schema.read()):
+    for name in schema.apply(store, schema.read(), cluster):
         _log.info("schema_applied", file=name)
     return store
 
@@ -123,7 +123,10 @@ class Process:
         if url is None:
             return await self._open_engine(stack)
         address = url.get_secret_value()
-        writer = Writer(lambda: _open(lambda: ClickHouseStore.on_server(address, database)))
+        cluster = self._settings.clickhouse_cluster
+        writer = Writer(
+            lambda: _open(lambda: ClickHouseStore.on_server(address, database, cluster), cluster)
+        )
         stack.push_async_callback(writer.close)
         while not self._stop.is_set():
             try:

@@ -85,7 +85,10 @@ def check_read(text: bytes, settings: Iterable[str]) -> None:
         raise QueryError(497, "ACCESS_DENIED", "analyst: dialect cannot be set")
     verb = sql.verb(text)
     if verb not in _READS:
-        detail = f"analyst: Cannot execute query in readonly mode: {verb} is no reading"
+        detail = (
+            f"analyst: {verb} is no reading: expected SELECT, WITH, FROM, SHOW, DESCRIBE, EXISTS "
+            "or EXPLAIN"
+        )
         raise QueryError(164, "READONLY", detail)
     for word in _words(text):
         if word in _FORBIDDEN:

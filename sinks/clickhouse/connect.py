@@ -89,17 +89,19 @@ class ClickHouseStore:
     Args:
         client: without a database of its own.
         database: the database that holds the tables; made where it is missing.
+        cluster: the cluster that all of it is made on.
 
     """
 
-    def __init__(self, client: Client, database: str) -> None:
+    def __init__(self, client: Client, database: str, cluster: str | None = None) -> None:
         self.client = client
         self._columns: dict[str, list[str]] = {}
-        self.execute(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+        everywhere = f" ON CLUSTER '{cluster}'" if cluster else ""
+        self.execute(f"CREATE DATABASE IF NOT EXISTS `{database}`{everywhere}")
         client.database = database
 
     @classmethod
-    def on_server(cls, url: str, database: str) -> Self:
+    def on_server(cls, url: str, database: str, cluster: str | None = None) -> Self:
         """Connect to a server.
 
         Raises:
@@ -125,7 +127,7 @@ class ClickHouseStore:
             if error.code in REFUSED_USER:
                 raise UserRefusedError(str(error)) from error
             raise StoreUnavailableError(str(error)) from error
-        return cls(client, database)
+        return cls(client, database, cluster)
 
     @classmethod
     def on_engine(cls, directory: str, database: str) -> Self:

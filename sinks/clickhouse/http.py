@@ -1,7 +1,7 @@
 """ClickHouse's HTTP interface, without a socket: what a request asks, what a response says.
 
 https://clickhouse.com/docs/interfaces/http. Not here yet, and answered with a clear error: roles,
-sessions, external data (forms), the `compress` and `decompress` parameters, and the
+sessions, external data in forms, the `compress` and `decompress` parameters, and the
 progress headers. A result is held whole before its first byte is sent.
 """
 
@@ -11,6 +11,8 @@ import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from email.parser import BytesParser
+from email.policy import HTTP
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
 
@@ -185,8 +187,12 @@ def understand(
 
     """
     asked = dict(parameters)
-    _refuse_unsupported(asked, headers)
     data = decompress(headers.get("Content-Encoding", ""), body)
+    content_type = headers.get("Content-Type", "")
+    if content_type.startswith("multipart/"):
+        asked |= _form(content_type, data)
+        data = b""
+    _refuse_unsupported(asked)
     text = b"\n".join(part for part in (asked.get("query", "").encode(), data) if part)
     if next(sql.tokens(text), None) is None:
         raise QueryError(62, "SYNTAX_ERROR", "Empty query")
@@ -222,9 +228,25 @@ def _revision(text: str) -> int:
     return int(text)
 
 
-def _refuse_unsupported(asked: Mapping[str, str], headers: Mapping[str, str]) -> None:
-    if headers.get("Content-Type", "").startswith("multipart/"):
-        _refuse("forms (external data, parameters)")
+def _form(content_type: str, body: bytes) -> dict[str, str]:
+    """Return the fields of a form: a query, and parameters that were too long for the address."""
+    head = f"Content-Type: {content_type}\r\n\r\n".encode()
+    fields = {}
+    for part in BytesParser(policy=HTTP).parsebytes(head + body).walk():
+        name = part.get_param("name", header="Content-Disposition")
+        if part.is_multipart():
+            continue
+        if not isinstance(name, str) or not name.startswith(("param_", "query")):
+            _refuse("external data in forms")
+        content = part.get_payload(decode=True)
+        try:
+            fields[name] = content.decode() if isinstance(content, bytes) else ""
+        except UnicodeDecodeError as error:
+            raise QueryError(6, "CANNOT_PARSE_TEXT", f"{name}: expected UTF-8") from error
+    return fields
+
+
+def _refuse_unsupported(asked: Mapping[str, str]) -> None:
     for name in ("compress", "decompress"):
         if asked.get(name, "0") not in {"", "0"}:
             _refuse(f"{name}=1 (ClickHouse's own compressed blocks)")

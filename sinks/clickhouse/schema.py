@@ -4,9 +4,12 @@ The known migration tools fail on the embedded engine or on a server. So: the st
 idempotent, a table remembers the checksum of each file that was applied, and a file that changed
 after it was applied is refused, because a database made before the change would differ from one
 made after it.
+
+The same files serve a cluster: each statement is sent to all of it, and tables are replicated.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +27,8 @@ CREATE TABLE IF NOT EXISTS schema_files
     checksum   String,
     applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
 )
-ENGINE = ReplacingMergeTree ORDER BY name
+ENGINE = ReplacingMergeTree
+ORDER BY name
 SETTINGS non_replicated_deduplication_window = 0, fsync_after_insert = 1, fsync_part_directory = 1
 """
 
@@ -89,20 +93,48 @@ def pending(files: Iterable[SchemaFile], applied: Mapping[str, str]) -> list[Sch
     return [file for file in files if file.name not in applied]
 
 
-def apply(database: Database, files: Iterable[SchemaFile]) -> list[str]:
+_SENT = re.compile(
+    r"^(CREATE TABLE IF NOT EXISTS|CREATE OR REPLACE VIEW|ALTER TABLE) (\w+)", re.MULTILINE
+)
+
+
+def on_cluster(statement: str, cluster: str | None) -> str:
+    """Return a statement of a file as it is sent to a cluster; as it stands without one.
+
+    Raises:
+        SchemaError: the statement is none that could be sent to all of a cluster.
+
+    """
+    if cluster is None:
+        return statement
+    sent, count = _SENT.subn(rf"\1 \2 ON CLUSTER '{cluster}'", statement)
+    if count != 1:
+        message = f"expected a CREATE TABLE, a CREATE VIEW or an ALTER TABLE: {statement[:60]}"
+        raise SchemaError(message)
+    # without arguments: the server's own default_replica_path, by the table's uuid
+    sent = re.sub(r"^ENGINE = (?=\w*MergeTree)", "ENGINE = Replicated", sent, flags=re.MULTILINE)
+    return sent.replace("non_replicated_deduplication_window", "replicated_deduplication_window")
+
+
+def apply(database: Database, files: Iterable[SchemaFile], cluster: str | None = None) -> list[str]:
     """Bring `database` up to date, and return the names of the files that were applied.
+
+    Args:
+        database: where.
+        files: all files, in order.
+        cluster: the name of the cluster that the statements are sent to; None: one server.
 
     Raises:
         SchemaError: as `pending` does.
 
     """
-    database.execute(_LEDGER)
+    database.execute(on_cluster(_LEDGER, cluster))
     rows = database.rows("SELECT name, checksum FROM schema_files FINAL")
     applied = {name: checksum for name, checksum in rows}  # noqa: C416  # of rows, not of pairs
     names = []
     for file in pending(files, applied):
         for statement in split(file.text):
-            database.execute(statement)
+            database.execute(on_cluster(statement, cluster))
         line = f'{{"name":"{file.name}","checksum":"{file.checksum}"}}'
         database.insert("schema_files", [line.encode()])
         names.append(file.name)

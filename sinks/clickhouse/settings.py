@@ -16,6 +16,8 @@ class ClickHouseSettings(StageSettings):
         clickhouse_url: `http[s]://[user[:password]@]host[:port]` of a server; without it the sink
             runs the engine in its own process.
         clickhouse_database: the database that holds the tables.
+        clickhouse_cluster: the cluster that the server belongs to, or the macro `{cluster}`: tables
+            are then replicated, and made on all of it.
         clickhouse_directory: where the engine in this process keeps its data.
         clickhouse_http_password: of the user `default`, who may do anything on that engine, and
             with it what this process may; empty: none is asked for.
@@ -27,6 +29,7 @@ class ClickHouseSettings(StageSettings):
 
     clickhouse_url: SecretStr | None = None  # it may hold a password
     clickhouse_database: str = Field(default="twinfeed", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
+    clickhouse_cluster: str | None = Field(default=None, pattern=r"^([A-Za-z0-9_.-]+|\{\w+\})$")
     clickhouse_directory: Path = Path(".twinfeed/clickhouse")
     # these two stand before the host, whose validator looks at them
     clickhouse_http_password: SecretStr = SecretStr("")
@@ -58,6 +61,14 @@ class ClickHouseSettings(StageSettings):
     def _database(cls, value: str) -> str:
         if value in {"default", "system"}:
             message = f"{value!r} is ClickHouse's own: name another database"
+            raise ValueError(message)
+        return value
+
+    @field_validator("clickhouse_cluster")
+    @classmethod
+    def _cluster(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("clickhouse_url") is None:
+            message = "expected CLICKHOUSE_URL beside it: the engine in this process is no cluster"
             raise ValueError(message)
         return value
 

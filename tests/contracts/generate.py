@@ -57,9 +57,9 @@ def members(kind: Any) -> tuple[type[msgspec.Struct], ...]:
 def _describe(struct: type[msgspec.Struct], schema: dict[str, Any]) -> None:
     """Move each field's sentence from the class's docstring to the field."""
     text = inspect.cleandoc(struct.__doc__ or "")
-    summary, _, attributes = text.partition("\nAttributes:\n")
+    summary, _, listed = text.partition("\nAttributes:\n")
     schema["description"] = " ".join(summary.split())
-    for names, sentence in _attributes(attributes):
+    for names, sentence in attributes(listed):
         for name in names.split(", "):
             if name not in schema["properties"]:
                 message = f"{struct.__name__} has no field {name!r}, but its docstring has"
@@ -70,7 +70,8 @@ def _describe(struct: type[msgspec.Struct], schema: dict[str, Any]) -> None:
             field.setdefault("description", "Nanoseconds since the epoch, UTC.")
 
 
-def _attributes(text: str) -> list[tuple[str, str]]:
+def attributes(text: str) -> list[tuple[str, str]]:
+    """Return the names and the sentences of a docstring's section of attributes."""
     entries: list[list[str]] = []
     for line in text.splitlines():
         if line.startswith("    ") and not line.startswith("     "):

@@ -4,15 +4,19 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from sinks.clickhouse import schema
 from sinks.clickhouse.connect import ClickHouseStore
+from sinks.clickhouse.store import Store
 from tests.sinks.clickhouse.engine_process import AUTHKEY, Manager
+from tests.sinks.clickhouse.records import MemoryStore
 
 Manager.register("store")
 
@@ -64,3 +68,61 @@ def database(clickhouse: EngineProcess) -> Iterator[str]:
     yield name
     with clickhouse.client() as client:
         client.command(f"DROP DATABASE IF EXISTS `{name}`")
+
+
+class Readable(Store, Protocol):
+    """A store that can be asked what it holds."""
+
+    def column(self, table: str, name: str) -> list[bytes]:
+        """Return a column, in order of the rows' places, each row once."""
+
+
+class Engine:
+    """The embedded engine, or a server, as a store that can be read."""
+
+    def __init__(self, store: ClickHouseStore, client: Client) -> None:
+        self.insert = store.insert
+        self.rows = store.rows
+        self._client = client
+
+    def column(self, table: str, name: str) -> list[bytes]:
+        """Read a column undecoded."""
+        order = "ORDER BY topic, partition, offset"
+        query = f"SELECT hex({name}) FROM `{table}` FINAL {order}"  # noqa: S608  # ours
+        lines = self._client.raw_query(query)
+        return [bytes.fromhex(line.decode()) for line in lines.splitlines()]
+
+
+@contextmanager
+def opened(kind: str, clickhouse: EngineProcess, database: str) -> Iterator[Engine]:
+    """Open a store with the schema applied, in the engine's process or over HTTP."""
+    store = (
+        clickhouse.store(database)
+        if kind == "engine"
+        else ClickHouseStore.on_server(clickhouse.url, database)
+    )
+    schema.apply(store, schema.read())
+    with clickhouse.client(database) as client:
+        yield Engine(store, client)
+    store.close()
+
+
+REAL = [pytest.param(kind, marks=pytest.mark.service) for kind in ("engine", "server")]
+
+
+@pytest.fixture(params=["memory", *REAL])
+def store(request: pytest.FixtureRequest) -> Iterator[Readable]:
+    """Every store there is."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    clickhouse, database = map(request.getfixturevalue, ("clickhouse", "database"))
+    with opened(request.param, clickhouse, database) as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine(clickhouse: EngineProcess, database: str) -> Iterator[Engine]:
+    """The embedded engine, for what only it can show."""
+    with opened("engine", clickhouse, database) as engine:
+        yield engine

@@ -14,6 +14,7 @@ from infra import topics
 from infra.topics import Topic
 from ingest import events as seen
 from processors import events as judged
+from sinks import events as told
 from sinks.clickhouse.batch import Batch
 from tests.sinks.clickhouse.records import BY_NAME, Record
 
@@ -202,6 +203,12 @@ def status(kind: type[msgspec.Struct], moment: int, **more: Any) -> Fact:
     return topics.SOURCES_STATUS, kind(**own, **more)
 
 
+def client(kind: type[msgspec.Struct], moment: int, name: str, **more: Any) -> Fact:
+    """Return something that happened to a client of the hub."""
+    own = {"at_ns": moment, "connection_id": name, "hub": "market-data", "user": "ann"}
+    return topics.HUB_SESSIONS, kind(**own | more)
+
+
 FACTS: list[Fact] = [
     status(seen.Subscribed, at("14:00:00"), symbols=["AAPL", "MSFT"]),
     status(seen.SymbolsImpaired, at("14:00:01"), reason="limit", symbols=["X", "Y", "Z"]),
@@ -258,6 +265,30 @@ FACTS: list[Fact] = [
     gap("g-1", "closed", at("15:30:00"), at("15:40:00"), trades=1, bars=10),
     gap("g-2", "opened", at("20:59:30"), cause="stalled", symbols=["MSFT"]),
     gap("g-2", "ended", at("20:59:30"), at("21:00:30"), cause="stalled", symbols=["MSFT"]),
+    # two clients; one while Yahoo's prices went out, and in the minute that had none
+    client(told.ClientConnected, at("14:50:00"), "c-1", encoding="json"),
+    client(told.ClientSubscribed, at("14:50:01"), "c-1", symbols=["AAPL", "MSFT"]),
+    client(
+        told.ClientLeft,
+        at("15:20:00"),
+        "c-1",
+        reason="left",
+        detail="",
+        connected_at_ns=at("14:50:00"),
+        updates=9,
+    ),
+    client(told.ClientConnected, at("17:00:00"), "c-2", encoding="messagepack", user=""),
+    client(told.ClientSubscribed, at("17:00:01"), "c-2", symbols=["AAPL"], user=""),
+    client(
+        told.ClientLeft,
+        at("17:30:00"),
+        "c-2",
+        reason="too_slow",
+        detail="it did not read",
+        connected_at_ns=at("17:00:00"),
+        updates=3,
+        user="",
+    ),
 ]
 
 

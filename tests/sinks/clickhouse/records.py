@@ -1,6 +1,7 @@
 """What the tests of the ClickHouse sink are made of: records, and a store in memory."""
 
 import base64
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from sinks.clickhouse.tables import TABLES, Table
 
 RAW = "ticks.raw.alpaca"
 STATUS = "sources.status"
-NOW_NS = 1_790_000_000_123_456_789
+#: Now, because what is old does not stay in its table.
+NOW_NS = int(time.time()) * 1_000_000_000 + 123_456_789
 
 BY_NAME: dict[str, Table] = {topic.name: table for topic, table in TABLES.items()}
 NOT_STORED = {topic.name for topic in TOPICS} - BY_NAME.keys()

@@ -35,6 +35,27 @@ def ask(
     return understand(method, list(query.items()), headers, body)
 
 
+FORM = {"Content-Type": 'multipart/form-data; boundary="b"'}
+
+
+def form(encoding: str = "utf-8", **fields: str) -> bytes:
+    """Return a form as clickhouse-connect sends it."""
+    parts = [
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+        for name, text in fields.items()
+    ]
+    return "".join([*parts, "--b--\r\n"]).encode(encoding)
+
+
+def test_a_form_brings_what_is_too_long_for_the_address() -> None:
+    """A query, and parameters; beside those in the address."""
+    body = form(query="SELECT {x:String}", param_x="é\\n1\r\n2")
+    found = ask({"param_y": "1", "database": "db"}, body, FORM)
+    assert found.text == b"SELECT {x:String}"
+    assert found.parameters == {"x": "é\\n1\r\n2", "y": "1"}
+    assert found.database == "db"
+
+
 def test_the_statement_is_the_parameter_and_then_the_body() -> None:
     """So that data may follow an INSERT of the query string."""
     assert ask(body=b"SELECT 1").text == b"SELECT 1"
@@ -91,7 +112,9 @@ def test_a_get_may_change_nothing() -> None:
         ({"compress": "1"}, b"SELECT 1", {}, 48),
         ({"decompress": "1"}, b"SELECT 1", {}, 48),
         ({"role": "r"}, b"SELECT 1", {}, 48),
-        ({}, b"--x", {"Content-Type": "multipart/form-data; boundary=x"}, 48),
+        ({"query": "SELECT 1"}, form(data="1"), FORM, 48),
+        ({}, form(query="\xff", encoding="latin-1"), FORM, 6),
+        ({}, b"no form", FORM, 48),
         ({}, b"SELECT 1", {"Content-Encoding": "br"}, 89),
         ({}, b"SELECT 1", {"Content-Encoding": "gzip"}, 271),
     ],

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import psutil
 import pytest
 
 from infra.kafka.batches import BatchProducer, Record
@@ -259,9 +260,16 @@ async def reaches(port: int, text: str, expected: str) -> None:
             await asyncio.sleep(0.05)
 
 
-COUNTS = "SELECT count(), uniqExact(topic, partition, offset), uniqExact(raw) FROM raw_ticks FINAL"
+#: More of them prove more: `SINK_KILLS=100`.
+KILLS = int(os.environ.get("SINK_KILLS", "4"))
+EACH = 15_000
+COUNTS = (
+    "SELECT count(), uniqExact(topic, partition, offset), sum(JSONExtractInt(raw, 'n')) "
+    "FROM raw_ticks FINAL"
+)
 
 
+@pytest.mark.timeout(60 + 30 * KILLS)
 @pytest.mark.parametrize("seed", [7])
 async def test_nothing_is_lost_or_doubled_by_kills(
     start: Start, where: Mapping[str, str], produced: Produced, seed: int
@@ -269,10 +277,10 @@ async def test_nothing_is_lost_or_doubled_by_kills(
     """A kill -9 at any moment of its work, again and again, with ticks coming in all the while."""
     chance = random.Random(seed)
     total = 0
-    for _ in range(4):
+    for _ in range(KILLS):
         run = start(**where)
-        await produced.write(total, 15_000)
-        total += 15_000
+        await produced.write(total, EACH)
+        total += EACH
         port = await run.port()
         # let it write something new, so that the kill falls into its work and not before it
         already = await query(port, "SELECT count() FROM raw_ticks")
@@ -282,7 +290,27 @@ async def test_nothing_is_lost_or_doubled_by_kills(
         await asyncio.sleep(chance.uniform(0, 0.3))
         run.kill()
     run = start(**where)
-    await reaches(await run.port(), COUNTS, f"{total}\t{total}\t{total}")
+    await reaches(await run.port(), COUNTS, f"{total}\t{total}\t{total * (total - 1) // 2}")
+    await run.ready()
+    assert run.end() == 0
+
+
+async def test_a_full_disk_is_waited_out(
+    start: Start, where: Mapping[str, str], produced: Produced
+) -> None:
+    """It says what it waits for, readers read on, and all of it is there once there is room."""
+    run = start(**where)
+    port = await run.port()
+    await run.ready()
+    process = psutil.Process(run.process.pid)
+    process.rlimit(psutil.RLIMIT_FSIZE, (64 * 1024, psutil.RLIM_INFINITY))  # no file gets longer
+    await produced.write(0, 4_000)
+    await run.ready("waiting for ClickHouse\n")
+    failed = await run.event("write_failed")
+    assert failed["again_in_s"]
+    assert await query(port, "SELECT count() FROM raw_ticks") == "0"
+    process.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+    await reaches(port, COUNTS, f"4000\t4000\t{4000 * 3999 // 2}")
     await run.ready()
     assert run.end() == 0
 

@@ -14,6 +14,11 @@ from sinks.clickhouse.settings import ClickHouseSettings
         ({"CLICKHOUSE_URL": "http://u:hush@h/db"}, "CLICKHOUSE_URL: expected nothing behind the"),
         ({"CLICKHOUSE_DATABASE": "default"}, "CLICKHOUSE_DATABASE: 'default' is ClickHouse's own"),
         ({"CLICKHOUSE_DATABASE": "a-b"}, "CLICKHOUSE_DATABASE: string should match pattern"),
+        ({"CLICKHOUSE_CLUSTER": "main"}, "CLICKHOUSE_CLUSTER: expected CLICKHOUSE_URL beside it"),
+        (
+            {"CLICKHOUSE_URL": "http://h", "CLICKHOUSE_CLUSTER": "it's"},
+            "CLICKHOUSE_CLUSTER: string should match pattern",
+        ),
         ({"CLICKHOUSE_HTTP_PORT": "x"}, "CLICKHOUSE_HTTP_PORT: input should be a valid integer"),
         ({"CLICKHOUSE_HTTP_HOST": "localhost"}, "CLICKHOUSE_HTTP_HOST: 'localhost' is not an IP"),
         (

@@ -3,94 +3,32 @@
 import importlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol, get_args
+from typing import get_args
 
 import msgspec
 import pytest
-from clickhouse_connect.driver.client import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.topics import Topic
 from ingest.events import Heartbeat, Subscribed
 from processors.events import Bar, Last, RoutedPrice, Trade
-from sinks.clickhouse import schema
 from sinks.clickhouse.batch import Batch
 from sinks.clickhouse.connect import ClickHouseStore, UserRefusedError
-from sinks.clickhouse.store import RowsRefusedError, Store, StoreUnavailableError, write
+from sinks.clickhouse.store import RowsRefusedError, StoreUnavailableError, write
 from sinks.clickhouse.tables import TABLES, Table
-from tests.sinks.clickhouse.conftest import EngineProcess
+from tests.sinks.clickhouse.conftest import Engine, EngineProcess, Readable, opened
 from tests.sinks.clickhouse.records import (
     BY_NAME,
     NOW_NS,
     RAW,
     STATUS,
-    MemoryStore,
     Record,
     raw_tick,
     records,
 )
-
-
-class Readable(Store, Protocol):
-    """A store that can be asked what it holds."""
-
-    def column(self, table: str, name: str) -> list[bytes]:
-        """Return a column, in order of the rows' places, each row once."""
-
-
-class Engine:
-    """The embedded engine, or a server, as a store that can be read."""
-
-    def __init__(self, store: ClickHouseStore, client: Client) -> None:
-        self.insert = store.insert
-        self.rows = store.rows
-        self._client = client
-
-    def column(self, table: str, name: str) -> list[bytes]:
-        """Read a column undecoded."""
-        order = "ORDER BY topic, partition, offset"
-        query = f"SELECT hex({name}) FROM `{table}` FINAL {order}"  # noqa: S608  # ours
-        lines = self._client.raw_query(query)
-        return [bytes.fromhex(line.decode()) for line in lines.splitlines()]
-
-
-@contextmanager
-def opened(kind: str, clickhouse: EngineProcess, database: str) -> Iterator[Engine]:
-    """Open a store with the schema applied, in the engine's process or over HTTP."""
-    store = (
-        clickhouse.store(database)
-        if kind == "engine"
-        else ClickHouseStore.on_server(clickhouse.url, database)
-    )
-    schema.apply(store, schema.read())
-    with clickhouse.client(database) as client:
-        yield Engine(store, client)
-    store.close()
-
-
-REAL = [pytest.param(kind, marks=pytest.mark.service) for kind in ("engine", "server")]
-
-
-@pytest.fixture(params=["memory", *REAL])
-def store(request: pytest.FixtureRequest) -> Iterator[Readable]:
-    """Every store there is."""
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    clickhouse, database = map(request.getfixturevalue, ("clickhouse", "database"))
-    with opened(request.param, clickhouse, database) as engine:
-        yield engine
-
-
-@pytest.fixture
-def engine(clickhouse: EngineProcess, database: str) -> Iterator[Engine]:
-    """The embedded engine, for what only it can show."""
-    with opened("engine", clickhouse, database) as engine:
-        yield engine
 
 
 def batch_of(*values: bytes | None, topic: str = RAW, first: int = 0) -> Batch:

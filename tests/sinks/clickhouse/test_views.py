@@ -11,6 +11,7 @@ from clickhouse_connect.driver.client import Client
 
 from sinks.clickhouse import schema
 from sinks.clickhouse.store import write
+from tests.contracts.sql_page import fill
 from tests.sinks.clickhouse.conftest import EngineProcess
 from tests.sinks.clickhouse.history import FACTS, batches, gap, transition
 
@@ -25,10 +26,7 @@ Ask = Callable[[str], Rows]
 def client(clickhouse: EngineProcess) -> Iterator[Client]:
     """A client of a database that holds the made-up day."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    store = clickhouse.store(name)
-    schema.apply(store, schema.read())
-    for batch in batches(FACTS, 100):
-        assert write(store, batch) == []
+    fill(clickhouse.store(name))
     with clickhouse.client(name) as client:
         yield client
         client.command(f"DROP DATABASE `{name}`")
@@ -313,6 +311,18 @@ def test_completeness_is_by_stock_and_day(ask: Ask) -> None:
         (MONDAY, "AAPL", 1, 600, 600, 0, 1, 100),
         (MONDAY, "MSFT", 2, 660, 630, 30, 0, 99.872),
     ]
+
+
+def test_users_have_real_time_or_delayed_prices(ask: Ask) -> None:
+    """By the router's state while they were there, whatever it was in between."""
+    rows = ask("SELECT * EXCEPT connected_at FROM connections ORDER BY connection_id")
+    assert rows == [
+        ("c-1", "market-data", "ann", "json", utc("15:20:00"), 1800, "left", 9),
+        ("c-2", "market-data", "", "messagepack", utc("17:30:00"), 1800, "too_slow", 3),
+    ]
+    assert ask("SELECT * FROM usage_1d") == [(MONDAY, "market-data", 2, 2, 60, 50, 9, 1)]
+    rows = ask("SELECT symbol, subscribers, users FROM symbol_subscribers_1d ORDER BY symbol")
+    assert rows == [("AAPL", 2, 2), ("MSFT", 1, 1)]
 
 
 def _views(ask: Ask) -> dict[str, Rows]:

@@ -11,7 +11,13 @@ from hypothesis import settings
 from infra.kafka.admin import delete_topics, ensure_topics
 from infra.kafka.broker import Broker
 from infra.stack.refusal import Refusal
-from infra.stack.toolchain import Toolchain, resolve, tools_directory
+from infra.stack.toolchain import (
+    Monitoring,
+    Toolchain,
+    find_monitoring,
+    resolve,
+    tools_directory,
+)
 from tests import own_broker
 
 #: A machine that is busy with something else makes no law untrue.
@@ -40,6 +46,15 @@ def java_and_kafka() -> Toolchain:
     """Java and Kafka's jars; skips where they cannot be had."""
     try:
         return resolve(tools_directory(), monitoring=False)
+    except Refusal as refusal:
+        pytest.skip(str(refusal))
+
+
+@pytest.fixture(scope="session")
+def monitoring() -> Monitoring:
+    """Prometheus, Alertmanager and their checkers; skips where they cannot be had."""
+    try:
+        return find_monitoring(tools_directory(), lambda _: None)
     except Refusal as refusal:
         pytest.skip(str(refusal))
 

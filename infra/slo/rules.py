@@ -16,17 +16,19 @@ SERVICE = "twinfeed"
 #: window -> the step at which it is looked whether there was anything to see
 STEPS = {
     "5m": "15s",
-    "15m": "30s",
-    "30m": "1m",
-    "1h": "1m",
-    "2h": "5m",
-    "6h": "5m",
-    "1d": "15m",
-    "3d": "1h",
-    "7d": "1h",
+    "15m": "15s",
+    "30m": "15s",
+    "1h": "30s",
+    "2h": "1m",
+    "6h": "1m",
+    "1d": "5m",
+    "3d": "15m",
+    "7d": "30m",
     "30d": "1h",
 }
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+#: What burns slowly has time: a day's first minutes may be worse than the day.
+LASTING = "15m"
 #: Longer windows need not be looked at so often.
 SHORT_S, SHORT_EVERY, LONG_EVERY = 2 * 3600, "15s", "1m"
 
@@ -48,9 +50,10 @@ def error_ratio(level: Level, window: str) -> str:
         case TimeSli(metric):
             step = STEPS[window]
             steps = seconds(window) // seconds(step)
+            # less one: a first step that has only begun is not yet a step
             return (
                 f"(1 - avg_over_time({metric}[{window}]))"
-                f" * clamp_max(count_over_time({metric}[{window}:{step}]) / {steps}, 1)"
+                f" * clamp_max((count_over_time({metric}[{window}:{step}]) - 1) / {steps}, 1)"
             )
         case EventSli(bad, total, least, while_):
             total = total.format(w=window)
@@ -119,6 +122,7 @@ def _alerts(level: Level) -> dict[str, Any]:
             {
                 "alert": level.alert,
                 "expr": burn_expression(level, burn),
+                **({"for": LASTING} if burn.severity == "low" else {}),
                 "labels": {
                     "severity": burn.severity,
                     "component": level.component,

@@ -7,18 +7,19 @@ Secrets travel by environment only; `Process.secrets` names those that a process
 supervisor withholds them from all others.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from infra.alertmanager import config as alertmanager_config
 from infra.kafka.broker import BrokerConfig
 from infra.prometheus import config as prometheus_config
-from infra.stack.toolchain import ROOT, Toolchain
+from infra.stack.toolchain import Toolchain
 
 HOST: Final = "127.0.0.1"
-ALERTMANAGER_CONFIG: Final = ROOT / "infra" / "alertmanager" / "alertmanager.yml"
 
 #: process -> its ports at offset 0: (number, what it is for)
 PORTS: Final[Mapping[str, tuple[tuple[int, str], ...]]] = {
@@ -417,7 +418,7 @@ def _monitoring(settings: StackSettings) -> tuple[Process, ...]:
                 name="alertmanager",
                 command=(
                     str(programs.alertmanager),
-                    f"--config.file={ALERTMANAGER_CONFIG}",
+                    f"--config.file={_alertmanager_file(settings)}",
                     f"--storage.path={settings.data / 'alertmanager'}",
                     f"--web.listen-address={address}",
                     "--cluster.listen-address=",  # one of them has no peers to gossip with
@@ -450,6 +451,16 @@ def _monitoring(settings: StackSettings) -> tuple[Process, ...]:
     return tuple(wanted)
 
 
+def _alertmanager_file(settings: StackSettings) -> Path:
+    return settings.data / "alertmanager.yml"
+
+
+def _alertmanager(settings: StackSettings) -> str:
+    """Return the local Alertmanager's configuration: nobody is woken by a stack on a laptop."""
+    channels = alertmanager_config.Channels(secrets=settings.data / "secrets")
+    return json.dumps(alertmanager_config.render(channels), indent=2) + "\n"  # JSON is YAML
+
+
 def _prometheus_file(settings: StackSettings) -> Path:
     return settings.data / "prometheus.yml"
 
@@ -463,9 +474,11 @@ def _files(settings: StackSettings, running: set[str]) -> dict[Path, str]:
     }
     if settings.alertmanager_url:
         scraped["alertmanager"] = urlsplit(settings.alertmanager_url).netloc.rpartition("@")[2]
-    if "prometheus" not in running:
-        return {}
-    return {_prometheus_file(settings): prometheus_config.render(scraped)}
+    files = {
+        "prometheus": (_prometheus_file(settings), prometheus_config.render(scraped)),
+        "alertmanager": (_alertmanager_file(settings), _alertmanager(settings)),
+    }
+    return {path: text for name, (path, text) in files.items() if name in running}
 
 
 def _addresses(settings: StackSettings, running: set[str]) -> tuple[Address, ...]:

@@ -1,5 +1,7 @@
 """The linter finds what does not exist, and passes what does; and the rules pass it."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +124,15 @@ def test_every_alert_says_what_it_must(rule: dict[str, Any]) -> None:
     assert set(rule["labels"]) | {"slo"} == wanted | {"slo"}
     assert set(rule["annotations"]) == ANNOTATIONS
     assert all(rule["annotations"].values())
+
+
+def test_every_alert_has_its_heading() -> None:
+    """Its link leads to words about it."""
+    root = Path(__file__).parent.parent.parent
+    for rule in _alerts():
+        page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+        headings = re.findall(r"^#+ (\w+)$", (root / page).read_text("utf-8"), re.MULTILINE)
+        assert anchor in {heading.lower() for heading in headings}, rule["alert"]
 
 
 def test_ids_are_used_once() -> None:

@@ -1,24 +1,18 @@
 """Prometheus and Alertmanager accept what they are given, and scrape what there is."""
 
+import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from infra.alertmanager.config import PRODUCTION, TEMPLATES, Channels
+from infra.alertmanager.config import render as alertmanager
 from infra.prometheus.config import JOBS, render
-from infra.stack.plan import ALERTMANAGER_CONFIG, StackSettings, plan
-from infra.stack.refusal import Refusal
-from infra.stack.toolchain import Monitoring, Toolchain, find_monitoring, tools_directory
-
-
-@pytest.fixture(scope="module")
-def monitoring() -> Monitoring:
-    """The monitoring programs; skips where they cannot be had."""
-    try:
-        return find_monitoring(tools_directory(), lambda _: None)
-    except Refusal as refusal:
-        pytest.skip(str(refusal))
+from infra.stack.plan import StackSettings, plan
+from infra.stack.toolchain import Monitoring, Toolchain
 
 
 def test_every_stage_is_scraped_under_its_job(tmp_path: Path) -> None:
@@ -30,7 +24,7 @@ def test_every_stage_is_scraped_under_its_job(tmp_path: Path) -> None:
         data=tmp_path, python="python", toolchain=Toolchain(monitoring=anywhere)
     )
     layout = plan(settings)
-    (text,) = layout.files.values()
+    text = layout.files[tmp_path / "prometheus.yml"]
     scraped = re.findall(r"targets: \['([^']+)'\]\n +labels: \{instance: (.+)\}", text)
     with_metrics = {
         process.name: process.metrics for process in layout.processes if process.metrics
@@ -64,10 +58,15 @@ def test_promtool_accepts_it(monitoring: Monitoring, tmp_path: Path, names: set[
 
 
 @pytest.mark.service
-def test_amtool_accepts_alertmanagers(monitoring: Monitoring) -> None:
-    """The routing of alerts is valid."""
+@pytest.mark.parametrize("channels", [PRODUCTION, Channels(secrets=Path("/nowhere"))])
+def test_amtool_accepts_alertmanagers(
+    monitoring: Monitoring, tmp_path: Path, channels: Channels
+) -> None:
+    """The routing of alerts is valid, with every channel and with none."""
+    path = tmp_path / "alertmanager.yml"
+    path.write_text(json.dumps(alertmanager(replace(channels, templates=TEMPLATES))))
     checked = subprocess.run(
-        [monitoring.amtool, "check-config", ALERTMANAGER_CONFIG],
+        [monitoring.amtool, "check-config", path],
         capture_output=True,
         text=True,
         check=False,

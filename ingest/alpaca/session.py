@@ -629,12 +629,14 @@ class Session:
         if self.state is not State.CONNECTED or self.subscription.waiting:
             return []
         request = self.subscription.ask()
-        if request is None and self.subscription.failure:
-            return self._give_up_subscribing(self.subscription.failure, now)
-        if request is None:
-            return [*self._settle(), *self._end_gaps(now), *self._listen(now)]
-        self.deadline = now.monotonic_s + self._patience.answer_s
-        return [Send(wire.request(request.action, request.symbols, self._plan.encoding))]
+        if request is not None:
+            self.deadline = now.monotonic_s + self._patience.answer_s
+            return [Send(wire.request(request.action, request.symbols, self._plan.encoding))]
+        limited = _cause(CODES[wire.SYMBOL_LIMIT_EXCEEDED], "", None).detail
+        told = self._tell(self.subscription.settled(), limited, now)
+        if self.subscription.failure:
+            return [*told, *self._give_up_subscribing(self.subscription.failure, now)]
+        return [*told, *self._settle(), *self._end_gaps(now), *self._listen(now)]
 
     def _confirm(self, message: Message, now: Now) -> Sequence[Output]:
         if self.state is not State.CONNECTED:

@@ -2,14 +2,19 @@
 
 Pure. One request is under way at a time, because answers carry no number: they come in order. What
 to ask next is derived from what is wanted and what is held, so a list that changes while a request
-is under way needs no special case.
+is under way needs no special case. The most important that is missing is always asked for first.
 
-A group of symbols that is refused is halved, in order of priority, until the culprit stands alone:
+A refusal teaches one of two things:
 
-* "invalid syntax" (400): that symbol is malformed, and goes into quarantine;
-* "symbol limit exceeded" (405): the plan is full, and all that is still missing is beyond it.
+* "invalid syntax" (400): one of the group is malformed. The group is halved, in order of priority,
+  until the culprit stands alone, and goes into quarantine;
+* "symbol limit exceeded" (405): the plan has room for fewer than there would have been. How many
+  that are is found by halving what lies between, and the goal is the first so many of the list.
+  What is held and less important gives way to what is more important, just before that is asked
+  for, and no more of it than that takes.
 
-The halves are remembered over reconnections, because a vendor may hang up at each refusal.
+What was learnt is remembered over reconnections, because a vendor may hang up at each refusal.
+Another list makes us ask once for more than there was room for: the plan may be another as well.
 """
 
 from collections.abc import Iterable
@@ -50,12 +55,17 @@ class Subscription:
         self.held: tuple[str, ...] = ()
         #: What it calls malformed.
         self.malformed: tuple[str, ...] = ()
-        #: What the plan has no room for.
+        #: What the plan has no room for, by the last whole subscription.
         self.beyond: tuple[str, ...] = ()
         self._asked: Request | None = None
         self._suspects: list[tuple[str, ...]] = []
-        # Confirmed without being held, or still held after being given back: not asked twice.
-        self._passed_over: set[str] = set()
+        #: The most symbols that the plan can have room for, once it has refused some.
+        self._room: int | None = None
+        #: The most that it was seen to have room for.
+        self._fits = 0
+        # Confirmed without being held, and held still after being given back: not asked twice.
+        self._withheld: set[str] = set()
+        self._stuck: set[str] = set()
         self._renewing: set[str] = set()
 
     @property
@@ -74,13 +84,15 @@ class Subscription:
         """Forget what a former connection held; not what it taught us."""
         self.held = ()
         self._asked = None
-        self._passed_over = set()
+        self._withheld = set()
+        self._stuck = set()
         self._renewing = set()
 
     def retry(self) -> list[Change]:
         """Give what did not fit into the plan another chance."""
+        self._room, self._fits = None, len(self.held)
         beyond, self.beyond = self.beyond, ()
-        return self._restore("limit", beyond)
+        return _changes("limit", beyond, restored=True)
 
     def forgive(self) -> list[Change]:
         """Give everything that was refused another chance: there are other keys, or it was asked.
@@ -89,15 +101,20 @@ class Subscription:
         """
         malformed, self.malformed = self.malformed, ()
         self._suspects = []
-        return [*self._restore("malformed", malformed), *self.retry()]
+        return [*_changes("malformed", malformed, restored=True), *self.retry()]
 
     def follow(self, wanted: tuple[str, ...]) -> list[Change]:
-        """Want something else from now on; what was beyond the plan may fit in now."""
-        unwanted = tuple(symbol for symbol in self.malformed if symbol not in wanted)
+        """Want something else from now on; return what is impaired no longer, as it is unwanted."""
         self.wanted = wanted
-        self.malformed = tuple(symbol for symbol in self.malformed if symbol in wanted)
-        self._passed_over = set()
-        return [*self._restore("malformed", unwanted), *self.retry()]
+        self._room = None
+        self._withheld = set()
+        self._stuck = set()
+        self.malformed, malformed = _split(self.malformed, wanted)
+        self.beyond, beyond = _split(self.beyond, wanted)
+        return [
+            *_changes("malformed", malformed, restored=True),
+            *_changes("limit", beyond, restored=True),
+        ]
 
     def renew(self, symbols: Iterable[str]) -> None:
         """Give symbols that are held back, once, to be asked for again."""
@@ -113,14 +130,29 @@ class Subscription:
             return self._asked
         return None
 
+    def settled(self) -> list[Change]:
+        """Take what is missing, now that there is nothing to ask, to be beyond the plan."""
+        out = {*self.held, *self.malformed, *self._withheld}
+        before, self.beyond = self.beyond, tuple(s for s in self.wanted if s not in out)
+        return [
+            *_changes("limit", _split(before, self.beyond)[1], restored=True),
+            *_changes("limit", _split(self.beyond, before)[1]),
+        ]
+
     def confirmed(self, symbols: tuple[str, ...]) -> None:
         """Take what the vendor says that it sends: always the whole set."""
-        self.held = symbols
+        self.held, held = symbols, set(symbols)
+        self._withheld -= held
+        self._stuck &= held
+        self._fits = max(self._fits, len(symbols))
+        if self._room is not None:
+            self._room = max(self._room, len(symbols))
         if self._asked is not None:
-            held = set(symbols)
             asked = set(self._asked.symbols)
-            subscribing = self._asked.action == "subscribe"
-            self._passed_over |= asked - held if subscribing else asked & held
+            if self._asked.action == "subscribe":
+                self._withheld |= asked - held
+            else:
+                self._stuck |= asked & held
             self._renewing -= asked
             self._asked = None
 
@@ -130,54 +162,80 @@ class Subscription:
         if asked is None:
             return []
         if asked.action == "unsubscribe":
-            self._passed_over |= set(asked.symbols)
+            self._stuck |= set(asked.symbols) & set(self.held)
             self._renewing -= set(asked.symbols)
-            return []
-        group = asked.symbols
-        if len(group) > 1:
-            self._halve(group)
-            return []
-        return self._quarantine(group) if reason == "malformed" else self._trim()
-
-    def _quarantine(self, culprit: tuple[str, ...]) -> list[Change]:
-        if not set(culprit) <= set(self.wanted):
-            return []  # the list has changed while we asked
-        self.malformed += culprit
-        return [Change("malformed", culprit)]
-
-    def _trim(self) -> list[Change]:
-        if self._surplus():
-            return []  # the plan is full of what is no longer wanted: that goes first
-        self._suspects = []
-        lost = self._missing()
-        self.beyond += lost
-        return [Change("limit", lost)] if lost else []
+        elif reason == "limit":
+            self._room = max(len(self.held), len({*self.held, *asked.symbols}) - 1)
+            if self._fits > self._room:
+                self._fits = len(self.held)  # the plan is no longer what it was
+        elif len(asked.symbols) > 1:
+            self._halve(asked.symbols)
+        elif asked.symbols[0] in self.wanted:  # or the list has changed while we asked
+            self.malformed += asked.symbols
+            return _changes("malformed", asked.symbols)
+        return []
 
     def _halve(self, group: tuple[str, ...]) -> None:
-        at = self._suspects.index(group) if group in self._suspects else len(self._suspects)
+        # where only a part of a group was asked for, of the rest nothing is known any more
+        refused = set(group)
+        self._suspects = [its for its in self._suspects if refused.isdisjoint(its)]
         half = (len(group) + 1) // 2
-        self._suspects[at : at + 1] = [group[:half], group[half:]]
+        self._suspects += [group[:half], group[half:]]
 
-    def _missing(self) -> tuple[str, ...]:
-        out = {*self.held, *self.malformed, *self.beyond, *self._passed_over}
-        return tuple(symbol for symbol in self.wanted if symbol not in out)
-
-    def _surplus(self) -> tuple[str, ...]:
-        kept = {*self.wanted, *self._passed_over} - self._renewing
-        return tuple(symbol for symbol in self.held if symbol not in kept)
+    def _goal(self) -> list[str]:
+        """Return what should be held: the first of the list that there can be room for."""
+        out = {*self.malformed, *self._withheld, *self._stuck}
+        goal = [symbol for symbol in self.wanted if symbol not in out]
+        return goal if self._room is None else goal[: max(0, self._room - len(self._stuck))]
 
     def _next(self) -> Request | None:
-        if surplus := self._surplus():
-            return Request("unsubscribe", surplus)
-        missing = set(self._missing())
-        groups = (tuple(s for s in group if s in missing) for group in self._suspects)
-        # a half that is held now was innocent; what is no longer wanted is forgotten
+        if unwanted := self._unwanted():
+            return Request("unsubscribe", unwanted)
+        goal, held = self._goal(), set(self.held)
+        missing = [symbol for symbol in goal if symbol not in held]
+        # who is held now was innocent; what is no longer wanted is forgotten
+        unknown = set(self.wanted).difference(held, self.malformed)
+        groups = (tuple(s for s in its if s in unknown) for its in self._suspects)
         self._suspects = [group for group in groups if group]
-        suspected = {symbol for group in self._suspects for symbol in group}
-        clear = tuple(s for s in self.wanted if s in missing and s not in suspected)
-        if clear:
-            return Request("subscribe", clear)
-        return Request("subscribe", self._suspects[0]) if self._suspects else None
+        if not missing:
+            return None
+        group = self._group(missing)
+        if self._room is None:
+            return Request("subscribe", group)
+        most = self._fits
+        if len(held) >= self._fits:
+            most += (self._room - self._fits + 1) // 2
+        if room := max(0, most - len(held)):
+            return Request("subscribe", group[:room])
+        kept = {*goal, *self._stuck}
+        giving_way = [symbol for symbol in self.wanted if symbol in held and symbol not in kept]
+        if giving_way:
+            return Request("unsubscribe", tuple(giving_way[-len(group) :]))
+        return None
 
-    def _restore(self, reason: Impairment, symbols: tuple[str, ...]) -> list[Change]:
-        return [Change(reason, symbols, restored=True)] if symbols else []
+    def _unwanted(self) -> tuple[str, ...]:
+        kept = {*self.wanted, *self._stuck} - self._renewing
+        return tuple(symbol for symbol in self.held if symbol not in kept)
+
+    def _group(self, missing: list[str]) -> tuple[str, ...]:
+        """Return whom to ask for together with the most important one that is missing."""
+        groups = [set(group) for group in self._suspects]
+        for group in groups:
+            if missing[0] in group:
+                return tuple(symbol for symbol in missing if symbol in group)
+        suspected = set[str]().union(*groups)
+        return tuple(symbol for symbol in missing if symbol not in suspected)
+
+
+def _split(
+    symbols: tuple[str, ...], among: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return those that are among others, and those that are not."""
+    others = set(among)
+    return tuple(s for s in symbols if s in others), tuple(s for s in symbols if s not in others)
+
+
+def _changes(
+    reason: Impairment, symbols: tuple[str, ...], *, restored: bool = False
+) -> list[Change]:
+    return [Change(reason, symbols, restored)] if symbols else []

@@ -106,10 +106,12 @@ async def test_readiness_is_asked_every_time() -> None:
 
 @pytest.fixture
 def _logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    root, library = logging.getLogger(), logging.getLogger("aiokafka")
+    handlers, level, library_level = root.handlers[:], root.level, library.level
+    library.setLevel(logging.NOTSET)  # a command that was tried in this process quiets it
     yield
     root.handlers[:], root.level = handlers, level
+    library.setLevel(library_level)
     structlog.reset_defaults()
 
 

@@ -126,6 +126,7 @@ async def _topics(servers: str, into: str) -> AsyncIterator[Write | None]:
     if not into:
         yield None
         return
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the exception says it, once
     producer = BatchProducer(servers, client_id="replay")
     try:
         async with asyncio.timeout(ANSWER_S):
@@ -181,7 +182,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--events", type=Path)
     options = parser.parse_args(arguments)
     settings = load(ProcessorSettings)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the exception says it, once
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 100)
     started = time.monotonic()

@@ -70,28 +70,53 @@ DECIDED = (topics.TRANSITIONS, topics.ANSWERS)
 
 
 async def go_wrong(stack: Stack) -> None:
-    """Have ticks go wrong, then Alpaca fail and come back; return when it is routed again."""
-    async with aiohttp.ClientSession() as http:
+    """Have ticks go wrong, in every way, once Alpaca is routed."""
+    await _routed(stack, 1, "PRIMARY_ACTIVE", 60)
+    for name, parameters in WRONG.items():
+        await _fault(stack, name, parameters)
 
-        async def fault(name: str, parameters: dict[str, object]) -> None:
-            port = stack.port("alpaca-simulator", 1)
-            url = f"http://{HOST}:{port}/faults/{name}"
-            async with http.put(url, json=parameters) as answer:
-                assert answer.ok, await answer.text()
+    async def rejected() -> bool:
+        records = await stack.records(topics.REJECTED.name, topics.REJECTED.partitions)
+        return {msgspec.json.decode(r.value)["reason"] for r in records} >= REASONS
 
-        await _routed(stack, 1, "PRIMARY_ACTIVE", 60)
-        for name, parameters in WRONG.items():
-            await fault(name, parameters)
+    await stack.until(rejected, 60)
 
-        async def rejected() -> bool:
-            records = await stack.records(topics.REJECTED.name, topics.REJECTED.partitions)
-            return {msgspec.json.decode(r.value)["reason"] for r in records} >= REASONS
 
-        await stack.until(rejected, 60)
-        await fault("too-many-requests", {"seconds": OUTAGE_S})
-        await fault("cut", {})
-        await _routed(stack, 2, "FALLBACK_ACTIVE", 60)
-        await _routed(stack, 3, "PRIMARY_ACTIVE", 120)
+async def fail(stack: Stack) -> None:
+    """Have Alpaca fail, and come back; return when it is routed again."""
+    await _fault(stack, "too-many-requests", {"seconds": OUTAGE_S})
+    await _fault(stack, "cut", {})
+    await _routed(stack, 2, "FALLBACK_ACTIVE", 60)
+    await _routed(stack, 3, "PRIMARY_ACTIVE", 120)
+
+
+async def be_asked(stack: Stack) -> None:
+    """Have an operator go over to Yahoo and back, through a connection that is lost."""
+    await _command(stack, "failover", "yahoo", "--why", "a drill", "--who", "ann")
+    await _routed(stack, 2, "FALLBACK_ACTIVE", 30)
+    await _fault(stack, "cut", {})
+
+    async def from_yahoo() -> bool:
+        records = await stack.records(topics.ROUTED.name, topics.ROUTED.partitions)
+        return any(msgspec.json.decode(r.value)["source"] == "yahoo" for r in records)
+
+    await stack.until(from_yahoo, 30)
+    await _command(stack, "release", "--why", "a drill", "--who", "ann")
+    await _routed(stack, 3, "PRIMARY_ACTIVE", 60)
+
+
+async def _fault(stack: Stack, name: str, parameters: dict[str, object]) -> None:
+    url = f"http://{HOST}:{stack.port('alpaca-simulator', 1)}/faults/{name}"
+    async with aiohttp.ClientSession() as http, http.put(url, json=parameters) as answer:
+        assert answer.ok, await answer.text()
+
+
+async def _command(stack: Stack, *arguments: str) -> None:
+    """Run `twinfeed` as an operator does."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "infra.cli", *arguments, "--data", str(stack.data)),
+    )
+    assert await process.wait() == 0
 
 
 async def _routed(stack: Stack, epoch: int, state: str, seconds: float) -> None:
@@ -124,11 +149,7 @@ async def settled(stack: Stack) -> None:
 async def capture(stack: Stack, file: Path) -> None:
     """Capture all that happened until now, on the command line."""
     since = datetime.fromtimestamp(time.time() - 3600, UTC)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "infra.cli", "capture", str(file)),
-        *("--from", since.isoformat(), "--data", str(stack.data)),
-    )
-    assert await process.wait() == 0
+    await _command(stack, "capture", str(file), "--from", since.isoformat())
 
 
 def header_of(file: Path) -> Header:
@@ -223,6 +244,7 @@ async def main() -> None:
         try:
             await stack.start()
             await go_wrong(stack)
+            await fail(stack)
             await settled(stack)
             await capture(stack, file)
             same(await written(stack, header_of(file)), await replayed(file, Path(folder) / "l"))

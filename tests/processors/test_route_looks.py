@@ -145,7 +145,8 @@ def test_in_one_go_in_pieces_and_over_restarts(lives: list[Life], data: st.DataO
             msgspec.json.encode(d.transition) for d in decisions if d.transition
         ]
         assert cluster.answers == [msgspec.json.encode(d.answer) for d in decisions if d.answer]
-        assert decisions[-1].router == office.router
+        # where nobody said anything yet, nobody has looked
+        assert [d.router for d in decisions[-1:]] in ([], [office.router])
 
 
 @given(LIVES, st.data())

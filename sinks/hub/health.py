@@ -294,10 +294,11 @@ def overall(
     if found["alpaca"] == "Unhealthy":
         found["alpaca"] = "Degraded"  # that is what the other source is for
     status = max(found.values(), key=_RANK.index)
-    at_fault = [f"{name}: {checks[name].detail}" for name, each in found.items() if each == status]
+    # anybody may ask: what an operator wrote is for those who may see prices
+    unwell = [f"{name} is {checks[name].status}" for name, each in found.items() if each == status]
     return Overall(
         status=status,
-        detail="all is well" if status == "Healthy" else "; ".join(at_fault),
+        detail="all is well" if status == "Healthy" else ", ".join(unwell),
         timestamp=words.iso(now_ns),
         checks={name: check.status for name, check in checks.items()},
     )

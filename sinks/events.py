@@ -10,7 +10,7 @@ import msgspec
 from infra.naming import snake
 
 HubName = Literal["market-data", "dashboard"]
-Left = Literal["left", "silent", "too_slow", "unfit", "restart"]
+Left = Literal["left", "silent", "too_slow", "unfit", "expired", "restart"]
 
 
 class _Session(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=snake):
@@ -64,7 +64,7 @@ class ClientLeft(_Session, frozen=True, kw_only=True):
     Attributes:
         reason: `left`: by the client, or its network; `silent`: nothing was heard of it;
             `too_slow`: it did not read; `unfit`: it spoke no SignalR, or too much;
-            `restart`: the hub ended.
+            `expired`: its token was over; `restart`: the hub ended.
         detail: what it was told.
         connected_at_ns: when it came.
         updates: how many prices it was sent.

@@ -5,6 +5,7 @@ carry a header, so a token may come in the query, and has to be kept out of ever
 """
 
 import ipaddress
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,10 +33,11 @@ class ForbiddenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who asks: a name, empty for nobody in particular."""
+    """Who asks: a name, empty for nobody in particular; and until when we know, since the epoch."""
 
     name: str = ""
     admin: bool = False
+    until_s: float = math.inf
 
 
 ANYBODY: Final = User()
@@ -121,7 +123,8 @@ class Access:
             message = f"the token is not valid: {error}"
             raise RefusedError(message) from error
         roles = claims.get("roles", [])
-        return User(str(claims["sub"]), admin=isinstance(roles, list) and ADMIN in roles)
+        admin = isinstance(roles, list) and ADMIN in roles
+        return User(str(claims["sub"]), admin=admin, until_s=claims["exp"] + LEEWAY_S)
 
 
 def _cannot_be_pointed(host: str) -> bool:

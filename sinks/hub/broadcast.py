@@ -212,7 +212,7 @@ class Broadcast:
             for symbol in symbols:
                 part = written.get((name, symbol))
                 if part is None:
-                    update = words.price_update(latest[symbol])
+                    update = words.price_update(latest[symbol], self.hub.days.get(symbol))
                     part = encoding.encode(Invocation("PriceUpdate", [update]))
                     written[name, symbol] = part
                 parts.append(part)

@@ -23,6 +23,7 @@ from processors.events import RoutedPrice, RouterTransition, SessionChanged
 from processors.validate import UNREADABLE
 from sinks.hub import words
 from sinks.hub.broadcast import Broadcast
+from sinks.hub.day import day_of
 from sinks.hub.protocol.messages import Invocation
 from sinks.hub.replies import Replies
 
@@ -32,6 +33,8 @@ _log = structlog.get_logger()
 TAIL: Final = 2000
 #: How many transitions are read again at the start: those that do not count are among them.
 HISTORY: Final = 200
+#: Yahoo's last polls, of all symbols of a partition.
+POLLS: Final = 1000
 #: Heartbeats of a few minutes.
 STATUS: Final = 1000
 POLL_MS: Final = 250
@@ -72,6 +75,7 @@ class Feed:
                 topics.SOURCES_SYMBOLS: self._symbols,
                 topics.SOURCES_STATUS: self._statuses,
                 topics.ANSWERS: self._answers,
+                topics.RAW_YAHOO: self._days,
             }.items()
         }
         self._consumer: AIOKafkaConsumer | None = None
@@ -113,6 +117,7 @@ class Feed:
             topics.SESSIONS: 1,
             topics.SOURCES_STATUS: STATUS,
             topics.ANSWERS: 0,
+            topics.RAW_YAHOO: POLLS,
         }
         back = {
             TopicPartition(self._settings.topic(topic.name), partition): tails.get(topic)
@@ -183,6 +188,11 @@ class Feed:
     def _answers(self, values: list[bytes]) -> None:
         for answer in [_answer.decode(value) for value in values]:
             self._replies.take(answer)
+
+    def _days(self, values: list[bytes]) -> None:
+        for day in map(day_of, values):
+            if day is not None:
+                self._broadcast.hub.days[day.symbol] = day
 
 
 def _values(records: Iterable[ConsumerRecord]) -> list[Any]:

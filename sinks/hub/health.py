@@ -11,6 +11,7 @@ import msgspec
 from infra.clock import NS
 from processors.events import RoutedPrice, RouterTransition
 from sinks.hub import words
+from sinks.hub.day import figures
 from sinks.hub.freshness import DELAYED_S, LIVE_S, Freshness, freshness
 from sinks.hub.methods import Hub
 from sinks.hub.tally import Spread, Tally
@@ -161,6 +162,7 @@ class ActiveSymbol(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     price: float
     price_change: float | None
     price_change_percent: float | None
+    volume: float | None
     source: str
     freshness: Freshness
     age_seconds: float
@@ -292,10 +294,11 @@ def overall(
     if found["alpaca"] == "Unhealthy":
         found["alpaca"] = "Degraded"  # that is what the other source is for
     status = max(found.values(), key=_RANK.index)
-    at_fault = [f"{name}: {checks[name].detail}" for name, each in found.items() if each == status]
+    # anybody may ask: what an operator wrote is for those who may see prices
+    unwell = [f"{name} is {checks[name].status}" for name, each in found.items() if each == status]
     return Overall(
         status=status,
-        detail="all is well" if status == "Healthy" else "; ".join(at_fault),
+        detail="all is well" if status == "Healthy" else ", ".join(unwell),
         timestamp=words.iso(now_ns),
         checks={name: check.status for name, check in checks.items()},
     )
@@ -328,6 +331,7 @@ def _active(hub: Hub, price: RoutedPrice, now_ns: int) -> ActiveSymbol:
         price=price.price,
         price_change=price.change,
         price_change_percent=price.change_percent,
+        volume=figures(price, hub.days.get(price.symbol))["volume"],
         source=price.source,
         freshness=freshness(price, hub.transition, hub.session, now_ns),
         age_seconds=round((now_ns - price.market_time_ns) / NS, 3),

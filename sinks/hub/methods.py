@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from processors.events import RoutedPrice, RouterTransition, SessionChanged
+from processors.events import Last, RoutedPrice, RouterTransition, SessionChanged
 from sinks.hub import words
 from sinks.hub.fanout import Client, Fanout
 from sinks.hub.limits import Moment, Window
@@ -56,6 +56,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.fanout: Fanout[RoutedPrice] = Fanout()
+        self.days: dict[str, Last] = {}
         self.followed: dict[str, list[str]] = {}
         self.session: SessionChanged | None = None
         self.transition: RouterTransition | None = None

@@ -8,13 +8,14 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 import structlog
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from aiohttp.abc import AbstractAccessLogger
 
-from infra.clock import now_ns
+from infra.clock import NS, now_ns
 from sinks.events import HubName
 from sinks.hub.access import Access, ForbiddenError, RefusedError, User, token_in, without_secrets
 from sinks.hub.answers import problem
@@ -80,9 +81,15 @@ class _Farewell(Exception):  # noqa: N818  # it may be nobody's fault
     """The connection ends for this reason."""
 
 
+class _Expired(Exception):  # noqa: N818  # it may come back with another
+    """The token is over."""
+
+
 class _AccessLog(AbstractAccessLogger):
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        _log.info(
+        # pages and probes ask every few seconds whether all is well
+        routine = request.method == "GET" and response.status == HTTPStatus.OK
+        (_log.debug if routine else _log.info)(
             "request",
             method=request.method,
             path=without_secrets(request.path_qs),
@@ -273,7 +280,7 @@ class Server:
         self.broadcast.join(connection)
         try:
             connection.say(self.broadcast.hub.welcome(id_, now_ns()))
-            await self._serve(socket, connection, rest)
+            await self._serve(socket, connection, rest, user.until_s)
         finally:
             self.broadcast.leave(connection)
             del self._sockets[connection]
@@ -292,16 +299,33 @@ class Server:
             raise ProtocolError(message) from error
         return handshake.read(_data(first) or b"")
 
+    async def _next(self, socket: web.WebSocketResponse, until_s: float) -> WSMessage:
+        """Return what a client says next. Raises TimeoutError, and _Expired."""
+        left_s = until_s - now_ns() / NS
+        if left_s <= 0:
+            raise _Expired
+        try:
+            return await socket.receive(timeout=min(self._limits.silence_s, left_s))
+        except TimeoutError:
+            if left_s <= self._limits.silence_s:
+                raise _Expired from None
+            raise
+
     async def _serve(
-        self, socket: web.WebSocketResponse, connection: Connection, rest: bytes
+        self, socket: web.WebSocketResponse, connection: Connection, rest: bytes, until_s: float
     ) -> None:
         """Do what a client asks for, until it leaves or has to."""
         window = Window(self._limits.messages, self._limits.within_s)
         try:
             if rest:
                 self._take(connection, rest, window)
-            while (data := _data(await socket.receive(timeout=self._limits.silence_s))) is not None:
+            while (data := _data(await self._next(socket, until_s))) is not None:
                 self._take(connection, data, window)
+        except _Expired:
+            connection.session.ends("expired")
+            # without an error, as at our end: it may come back, with another token
+            connection.say(Close(allow_reconnect=True))
+            await socket.close(code=WSCloseCode.POLICY_VIOLATION)
         except TimeoutError:
             reason = f"nothing heard for {self._limits.silence_s:.0f} seconds"
             connection.session.ends("silent", reason)

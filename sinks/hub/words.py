@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from infra.clock import NS
-from processors.events import RoutedPrice, RouterTransition, SessionChanged
+from processors.events import Last, RoutedPrice, RouterTransition, SessionChanged
+from sinks.hub.day import figures
 
 ASSET_CLASS: Final = "STOCK"
 PROVIDERS: Final = {"alpaca": "Alpaca", "yahoo": "Yahoo Finance"}
@@ -23,8 +24,8 @@ def iso(ns: int) -> str:
     return whole.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def price_update(price: RoutedPrice) -> dict[str, Any]:
-    """Return the argument of `PriceUpdate`."""
+def price_update(price: RoutedPrice, day: Last | None = None) -> dict[str, Any]:
+    """Return the argument of `PriceUpdate`; the day is that of its symbol, by Yahoo."""
     return {
         "assetClass": ASSET_CLASS,
         "symbol": price.symbol,
@@ -32,9 +33,7 @@ def price_update(price: RoutedPrice) -> dict[str, Any]:
         "previousClose": price.previous_close,
         "priceChange": price.change,
         "priceChangePercent": price.change_percent,
-        "volume": None,
-        "high24h": None,
-        "low24h": None,
+        **figures(price, day),
         "timestamp": iso(price.market_time_ns),
         "dataProvider": PROVIDERS[price.source],
         "source": price.source,

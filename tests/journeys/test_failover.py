@@ -18,6 +18,7 @@ from processors.events import RouterTransition
 from tests.journeys import reconcile
 from tests.journeys.conftest import NewStack
 from tests.journeys.running import Stack
+from tests.journeys.watching import Seen, watching
 
 
 @contextlib.asynccontextmanager
@@ -79,12 +80,14 @@ async def test_prices_come_from_yahoo_while_alpaca_is_dead(
             stack = await up.enter_async_context(new_stack(env=env))
             async with _routed(stack) as routed:
                 await routed("alpaca", 30)
+            seen = await up.enter_async_context(watching(stack))
         async with _routed(stack) as routed:
             await routed("yahoo", 15)
         async with _simulator("alpaca", alpaca, tmp_path / "alpaca.jsonl"):
             async with _routed(stack) as routed:
                 await routed("alpaca", 90)
             await reconcile.routed_in_order(stack)
+            await _seen(stack, seen)
 
         async def recorded() -> bool:
             rows = await stack.rows("SELECT to_state FROM router_transitions FINAL ORDER BY epoch")
@@ -101,6 +104,17 @@ async def test_prices_come_from_yahoo_while_alpaca_is_dead(
             return [series["value"][1] for series in failovers] == ["1"]
 
         await stack.until(measured, 20)
+
+
+async def _seen(stack: Stack, seen: Seen) -> None:
+    """Whoever looks at the hub knew of both switches at once, and saw the prices change."""
+
+    async def all_seen() -> bool:
+        return seen.real_time[:3] == [True, False, True]
+
+    await stack.until(all_seen, 20)
+    assert [state for state, _ in seen.switches] == ["FALLBACK_ACTIVE", "PRIMARY_ACTIVE"]
+    assert all(seconds < 2 for _, seconds in seen.switches), seen.switches
 
 
 async def _operator(stack: Stack, *arguments: str) -> None:

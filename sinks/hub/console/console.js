@@ -81,7 +81,8 @@ function newRow(symbol) {
   header.scope = "row";
   header.textContent = symbol;
   row.append(header);
-  for (const [name, kind] of [["word", ""], ["price", "number"], ["change", "number"], ["age", "number"], ["source", "wide"]]) {
+  for (const [name, kind] of [["word", ""], ["price", "number"], ["change", "number"], ["age", "number"],
+    ["volume", "number wide"], ["source", "wide"]]) {
     cells[name] = document.createElement("td");
     cells[name].className = kind;
     row.append(cells[name]);
@@ -96,6 +97,7 @@ function paintRow(symbol) {
   set(cells.price, price.price.toFixed(price.price < 1 ? 4 : 2));
   set(cells.change, change == null ? "–" : `${change > 0 ? "+" : ""}${change.toFixed(2)}`);
   cells.change.className = `number ${change > 0 ? "up" : change < 0 ? "down" : ""}`;
+  set(cells.volume, price.volume == null ? "–" : price.volume.toLocaleString());
   set(cells.source, price.dataProvider);
   paintAge(symbol);
 }
@@ -113,6 +115,7 @@ const keys = {
   symbol: (symbol) => symbol,
   price: (symbol) => prices.get(symbol).price,
   change: (symbol) => prices.get(symbol).priceChangePercent ?? -Infinity,
+  volume: (symbol) => prices.get(symbol).volume ?? -1,
   age: (symbol) => ageS(prices.get(symbol)),
 };
 

@@ -102,6 +102,7 @@ class Talk:
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
+        self.patience_s = 10.0
         self._waiting: list[Any] = []
 
     async def say(self, **message: Any) -> None:
@@ -114,7 +115,7 @@ class Talk:
 
     async def hear(self) -> Any:
         """Return the next message that is no ping; None once the socket is closed."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(self.patience_s):
             while True:
                 while self._waiting:
                     message = orjson.loads(self._waiting.pop(0))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from typing import Any
 
 import aiohttp
@@ -20,7 +21,7 @@ from sinks.events import (
     ProbeAnswered,
     SessionEvent,
 )
-from sinks.hub.access import Access
+from sinks.hub.access import LEEWAY_S, Access
 from sinks.hub.protocol.messages import Invocation
 from sinks.hub.server import Limits
 from tests.sinks.hub.client import HELLO, Serving, serving, talking
@@ -350,6 +351,23 @@ class TestWhoMayComeIn:
                         await asyncio.sleep(0.01)
             (line,) = [line for line in logs if line["event"] == "request"]
             assert line["path"] == "/hubs/market-data?id=***&access_token=***"
+
+    @pytest.mark.parametrize("left_s", [0.3, -1.0])
+    async def test_a_token_that_is_over_ends_the_connection(
+        self, left_s: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While it is silent, or at its next word; and it may come back with another."""
+        exp = int(time.time()) + 3600
+        over_ns = int((exp + LEEWAY_S - left_s) * 10**9)
+        async with serving(self.ACCESS) as hub:
+            query = {"access_token": a_token(aud="us", exp=exp)}
+            monkeypatch.setattr("sinks.hub.server.now_ns", lambda: over_ns)
+            async with talking(hub.hub, params=query) as client:
+                await client.event("ConnectionStatus")
+                assert await client.hear() == {"type": 7, "allowReconnect": True}
+                assert await client.hear() is None
+        (left,) = hub.noted_of(ClientLeft)
+        assert (left.reason, left.user) == ("expired", "ann")
 
     @pytest.mark.parametrize(
         ("token", "reason"),

@@ -23,6 +23,7 @@ from ingest.alpaca.wire import Encoding
 from ingest.alpaca.worker import FRAGMENT_BYTES, Timings, closure, refusal
 from ingest.clock import read_clock
 from ingest.events import (
+    Authenticated,
     Connected,
     Disconnected,
     GapEnded,
@@ -439,7 +440,7 @@ async def test_message_that_is_not_taken_whole_is_the_last_on_its_socket() -> No
     async with working(
         script, symbols=symbols, timings=timings, patience=patience, compression=None
     ) as (run, vendor):
-        await eventually(lambda: run.session.authenticated)
+        await eventually(lambda: run.told(Authenticated))
         run.worker.follow(symbols[::-1])
         await eventually(lambda: [e for e in run.told(Disconnected) if "subscription" in e.detail])
         given_up.set()

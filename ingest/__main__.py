@@ -23,6 +23,7 @@ from infra.topics import (
 )
 from ingest.alpaca.session import Plan, Session
 from ingest.alpaca.worker import AlpacaWorker
+from ingest.backfill.log import RawLog
 from ingest.backfill.stage import backfill
 from ingest.clock import read_clock
 from ingest.commands import obey
@@ -155,6 +156,11 @@ def yahoo() -> int:
                     publisher=publisher,
                     meters=meters,
                     run_id=run_id,
+                    past=RawLog(
+                        settings.kafka_bootstrap_servers,
+                        settings.topic(RAW_YAHOO.name),
+                        partitions=RAW_YAHOO.partitions,
+                    ).since,
                     jitter=random.random,
                 )
 

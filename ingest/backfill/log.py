@@ -176,7 +176,7 @@ class OwnedLedger(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
 
 class RawLog:
-    """Reads `ticks.raw.alpaca`, all partitions, from a time to its present end.
+    """Reads a log of raw ticks, all partitions, from a time to its present end.
 
     Args:
         bootstrap_servers: the cluster.

@@ -39,6 +39,7 @@ class Bars(NamedTuple):
         symbol: as this pipeline writes it.
         final: the whole and final ones of its bars.
         rows: how many rows it had, good or not.
+        over: how many of them are of bars that are over, whole or not.
         told_until_s: up to when everything has been told: until the last trade, or the end of the
             last final bar; seconds since the epoch.
 
@@ -47,6 +48,7 @@ class Bars(NamedTuple):
     symbol: str
     final: list[FinalBar]
     rows: int
+    over: int
     told_until_s: int
 
 
@@ -112,20 +114,26 @@ def read_bars(data: bytes, received_at_s: int) -> Bars:
         raise ValueError(message)
     traded_at_s = chart.meta.regular_market_time or 0
     settled_s = max(traded_at_s, received_at_s - LAG_S)
+    over = [
+        (start_s, row)
+        for start_s, row in zip(chart.timestamp, rows, strict=False)
+        if _is_over(start_s, settled_s, chart.meta)
+    ]
     final = []
-    for start_s, row in zip(chart.timestamp, rows, strict=False):
+    for start_s, row in over:
         figures = [figure for figure in row if figure is not None]
-        if len(figures) == len(row) and _is_final(start_s, settled_s, chart.meta):
+        if len(figures) == len(row):
             final.append(FinalBar(start_s, *figures))
     return Bars(
         symbol=from_yahoo(chart.meta.symbol),
         final=final,
         rows=len(chart.timestamp),
+        over=len(over),
         told_until_s=max([traded_at_s, *(bar.start_s + BAR_S for bar in final)]),
     )
 
 
-def _is_final(start_s: int, settled_s: int, meta: _Meta) -> bool:
+def _is_over(start_s: int, settled_s: int, meta: _Meta) -> bool:
     # the row of the moment stands at any second, that of the closing auction begins at the close
     regular = meta.current_trading_period and meta.current_trading_period.regular
     return (

@@ -2,7 +2,7 @@
 
 Each symbol's bars are asked for by themselves, in one request for all that are over since the last
 one. So whoever falls behind misses nothing: the next request simply brings more bars, up to a day
-of them.
+of them. A poller that was restarted reads in the log what it has.
 
 The budget: users of this undocumented interface report that some 2,000 requests an hour from one
 address are put up with. Quotes come first; the bars get what is left, in even steps.
@@ -123,6 +123,16 @@ class History:
             progress.asked_s = window.until_s
             told_s = min(window.until_s, told_until_s // BAR_S * BAR_S)
             progress.fetched_s = max(window.since_s, told_s)
+
+    def published(self, symbol: str, until_s: int) -> None:
+        """Note that the log has a symbol's bars up to a moment: a former process had them."""
+        progress = self._progress.get(symbol)
+        if progress is not None:
+            progress.fetched_s = max(progress.fetched_s or 0, until_s)
+
+    def began_s(self, now_s: int) -> int:
+        """Return from when on bars are fetched that nobody has: the last session's beginning."""
+        return self._session_began_s((now_s - SETTLE_S) // BAR_S * BAR_S)
 
     def failed(self, window: Window, now_s: int) -> None:
         """Note that a window was not answered: others come first."""

@@ -6,7 +6,8 @@ minutes, which go on whatever the router does. What they decide by is pure and e
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Literal, NamedTuple, TypedDict
 
@@ -38,6 +39,7 @@ from ingest.yahoo.client import NOT_FOUND, TOO_MANY_REQUESTS, RequestFailedError
 from ingest.yahoo.history import History, Window, spacing_s
 from ingest.yahoo.polling import JITTER, Failure, Source, pause
 from ingest.yahoo.quotes import Finding, Froze, Impaired, Moved, Quotes, Restored
+from ingest.yahoo.wire import BAR_S
 
 SOURCE: Literal["yahoo"] = "yahoo"
 HEARTBEAT_S = 1.0
@@ -48,6 +50,7 @@ LOOK_S = 1.0
 SERVER_ERROR = 500
 
 _encoder = msgspec.json.Encoder()
+_raw_tick = msgspec.json.Decoder(RawTick)
 
 
 class _Stamp(TypedDict):
@@ -76,6 +79,7 @@ class YahooWorker:
         publisher: takes ticks and status events.
         meters: the metrics about `yahoo`.
         run_id: names this process's run; it is the session's id.
+        past: yields what the raw log has of Yahoo since a moment, in nanoseconds.
         jitter: chance in [0, 1).
         clock: reads the clocks.
 
@@ -92,6 +96,7 @@ class YahooWorker:
         publisher: Publisher,
         meters: Meters,
         run_id: str,
+        past: Callable[[int], AsyncGenerator[bytes, None]],
         jitter: Callable[[], float],
         clock: Callable[[], Now] = read_clock,
     ) -> None:
@@ -108,6 +113,7 @@ class YahooWorker:
         self._publisher = publisher
         self._meters = meters
         self._run_id = run_id
+        self._past = past
         self._jitter = jitter
         self._clock = clock
         self._sequence = 0
@@ -240,6 +246,7 @@ class YahooWorker:
 
     async def _fetch_bars(self) -> None:
         """Fetch bars in even steps, while the polls are good."""
+        await self._recall()
         while True:
             window = None
             if self.source.connected and self._breaker.closed:
@@ -250,6 +257,14 @@ class YahooWorker:
             else:
                 await self._fetch(window)
             await asyncio.sleep(step_s * (1 - JITTER * self._jitter()))
+
+    async def _recall(self) -> None:
+        """Learn from the log which bars a former process has published."""
+        since_ns = self._history.began_s(self._clock().wall_ns // NS) * NS
+        async with aclosing(self._past(since_ns)) as values:
+            async for value in values:
+                for symbol, until_s in published_bars(value):
+                    self._history.published(symbol, until_s)
 
     async def _fetch(self, window: Window) -> None:
         detail = "no bars in the answer"
@@ -283,6 +298,8 @@ class YahooWorker:
         received_at_ns = self._clock().wall_ns
         parts = wire.split(body, feed)
         for part in parts:
+            if feed == "chart-5m" and says_nothing(part, received_at_ns // NS):
+                continue
             self._sequence += 1
             symbol = part.quote.symbol
             tick = RawTick(
@@ -371,6 +388,26 @@ class YahooWorker:
             session_id=self._run_id,
             at_ns=self._clock().wall_ns,
         )
+
+
+def published_bars(value: bytes) -> list[tuple[str, int]]:
+    """Return whose bars a record of the raw log tells, and the end of each in seconds."""
+    try:
+        tick = _raw_tick.decode(value)
+        if tick.feed != "chart-5m":
+            return []
+        told = read_bars(bytes(tick.raw), tick.received_at_ns // NS)
+    except ValueError:
+        return []
+    return [(told.symbol, bar.start_s + BAR_S) for bar in told.final]
+
+
+def says_nothing(part: wire.Part, received_at_s: int) -> bool:
+    """Say whether an answer is sound and tells of no bar that is over: a later one will."""
+    try:
+        return not read_bars(bytes(part.data), received_at_s).over
+    except ValueError:
+        return False
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

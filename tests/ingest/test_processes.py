@@ -17,6 +17,7 @@ from infra.settings import EX_CANTCREAT, EX_SOFTWARE, EX_UNAVAILABLE
 from infra.topics import RAW_ALPACA, SOURCES_STATUS
 from ingest.events import Disconnected, RawTick, SourceStatus
 from tests.ingest.processes import Vendor, process_of, settings, tick, values
+from tests.ingest.yahoo.vendor import yahoo
 
 pytestmark = pytest.mark.service
 
@@ -113,6 +114,36 @@ async def test_process_streams_until_told_to_end(
     ]
     assert isinstance(statuses[-1], Disconnected)
     assert statuses[-1].reason == "shutdown"
+
+
+async def test_a_restarted_poller_reads_in_the_log_which_bars_it_has(
+    kafka: Broker, topics: str, free_port: Callable[[], int], tmp_path: Path
+) -> None:
+    """Its successor asks for none of the bars that are in Kafka."""
+    async with yahoo() as vendor:
+        vendor.spark, vendor.traded_at_s = ["AAPL"], int(time.time())
+        (tmp_path / "symbols").write_text("AAPL\n")
+        variables = {
+            "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+            "TOPIC_PREFIX": topics,
+            "METRICS_PORT": str(free_port()),
+            "YAHOO_BASE_URL": vendor.url,
+            "YAHOO_POLL_SECONDS": "1",
+            "SYMBOLS_FILE": str(tmp_path / "symbols"),
+            "MARKET_HOURS": "always",
+        }
+        for polls in (1, 5):
+            async with process_of("yahoo", variables, tmp_path) as running:
+                asked = len(vendor.asked_for("spark"))
+                async with asyncio.timeout(60):
+                    while len(vendor.asked_for("spark")) < asked + polls or not (
+                        first := vendor.asked_for("bars")[:1]
+                    ):
+                        await asyncio.sleep(0.05)
+                running.process.send_signal(signal.SIGTERM)
+                assert await running.ended(GRACE_S) == 0, running.out
+        until_s = int(first[0].query["period2"])
+        assert all(int(r.query["period1"]) >= until_s for r in vendor.asked_for("bars")[1:])
 
 
 async def _numbers(broker: Broker, prefix: str) -> list[int]:

@@ -17,18 +17,16 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.frames import Close as CloseFrame
 from websockets.http11 import Request, Response
 
-from infra.market_calendar import ALWAYS_OPEN
-from infra.telemetry import Meters
-from infra.topics import RAW_ALPACA, SOURCES_GAPS
-from ingest.alpaca.session import Closure, Patience, Plan, Session
+from infra.topics import RAW_ALPACA
+from ingest.alpaca.session import Closure, Patience
 from ingest.alpaca.wire import Encoding
-from ingest.alpaca.worker import FRAGMENT_BYTES, AlpacaWorker, Timings, closure, refusal
+from ingest.alpaca.worker import FRAGMENT_BYTES, Timings, closure, refusal
 from ingest.clock import read_clock
 from ingest.events import (
+    Authenticated,
     Connected,
     Disconnected,
     GapEnded,
-    GapEvent,
     GapOpened,
     Heartbeat,
     Resumed,
@@ -37,12 +35,9 @@ from ingest.events import (
     Subscribed,
 )
 from ingest.keys import Keys
-from tests.ingest.fakes import InMemoryProducer, eventually, publishing
+from tests.ingest.alpaca.working import CALM, QUICK, SOON, Run, at_work
+from tests.ingest.fakes import eventually, publishing
 
-QUICK = Timings(open_s=2, ping_s=0.05, pong_s=0.1, close_s=0.1, heartbeat_s=0.01)
-#: For tests that are not about pings: no slowness of this machine passes for the vendor's.
-CALM = Timings(open_s=10, ping_s=30, pong_s=30, close_s=5, heartbeat_s=0.01)
-SOON = Patience(answer_s=0.3, healthy_s=60, first_retry_s=0.01, retry_cap_s=0.05)
 TRADE = '{"T":"t","S":"AAPL", "p":1.10}'
 
 Script = Callable[["Vendor", ServerConnection], Awaitable[None]]
@@ -111,36 +106,6 @@ class Vendor:
         await self.say(connection, {"T": "subscription", "trades": symbols})
 
 
-class Run:
-    """A worker at work, and what it has published."""
-
-    def __init__(
-        self, worker: AlpacaWorker, session: Session, log: InMemoryProducer, meters: Meters
-    ) -> None:
-        self.worker = worker
-        self.session = session
-        self.log = log
-        self._meters = meters
-
-    def told(self, kind: type[Any]) -> list[Any]:
-        """Return the statuses of one kind, in order."""
-        return [status for status in self.log.statuses() if isinstance(status, kind)]
-
-    def gaps(self) -> list[GapEvent]:
-        """Return the gap ledger, in order."""
-        records = self.log.records(SOURCES_GAPS)
-        return [msgspec.json.decode(record.value, type=GapEvent) for record in records]
-
-    def metric(self, series: str) -> float:
-        """Return a series's value, as it would be scraped."""
-        self.worker.refresh()
-        for line in self._meters.exposition().decode().splitlines():
-            if line.startswith(f"{series} "):
-                return float(line.rpartition(" ")[2])
-        message = f"{series} is not exposed"
-        raise AssertionError(message)
-
-
 @asynccontextmanager
 async def working(
     script: Script,
@@ -155,9 +120,8 @@ async def working(
     enabled: bool = True,
 ) -> AsyncIterator[tuple[Run, Vendor]]:
     """A worker that streams from a vendor until the context is left."""
-    vendor, stop = Vendor(script, encoding), asyncio.Event()
+    vendor = Vendor(script, encoding)
     vendor.refuses_with, vendor.retry_after = refuses_with, retry_after
-    meters = Meters("alpaca")
     async with (
         publishing() as (publisher, log),
         serve(
@@ -171,31 +135,19 @@ async def working(
     ):
         port = next(iter(server.sockets)).getsockname()[1]
         vendor.url = f"ws://127.0.0.1:{port}/v2/iex"
-        session = Session(
-            Plan(feed="iex", encoding=encoding),
-            symbols=symbols,
-            keys=Keys(key_id="PKEY", secret="hush-hush"),
-            run_id="run",
-            now=read_clock(),
-            jitter=lambda: 0.0,
-            market=ALWAYS_OPEN,
-            patience=patience,
-        )
-        worker = AlpacaWorker(
-            url=vendor.url,
-            encoding=encoding,
-            session=session,
-            publisher=publisher,
-            meters=meters,
-            timings=timings,
-            enabled=enabled,
-        )
-        running = asyncio.create_task(worker.run(stop))
         try:
-            yield Run(worker, session, log, meters), vendor
+            async with at_work(
+                vendor.url,
+                publisher,
+                log,
+                encoding=encoding,
+                symbols=symbols,
+                patience=patience,
+                timings=timings,
+                enabled=enabled,
+            ) as run:
+                yield run, vendor
         finally:
-            stop.set()
-            await running
             vendor.over.set()
             await publisher.drain()
 
@@ -488,7 +440,7 @@ async def test_message_that_is_not_taken_whole_is_the_last_on_its_socket() -> No
     async with working(
         script, symbols=symbols, timings=timings, patience=patience, compression=None
     ) as (run, vendor):
-        await eventually(lambda: run.session.authenticated)
+        await eventually(lambda: run.told(Authenticated))
         run.worker.follow(symbols[::-1])
         await eventually(lambda: [e for e in run.told(Disconnected) if "subscription" in e.detail])
         given_up.set()

@@ -67,6 +67,19 @@ def test_every_bar_is_asked_for_once() -> None:
     assert len(windows) == (CLOSE - OPENING) // BAR_S
 
 
+def test_what_the_log_has_is_not_fetched_again() -> None:
+    """After a restart the first window begins where the last that was published ended."""
+    history = History(["A", "B"], load())
+    now_s = ny(f"{DAY} 11:00:30")
+    assert history.began_s(now_s) == OPENING
+    for until_s in (TEN, TEN + BAR_S, TEN - BAR_S):
+        history.published("A", until_s)
+    history.published("C", TEN)
+    assert history.next(now_s) == Window("A", TEN + BAR_S, ny(f"{DAY} 11:00"))
+    history.published("A", ny(f"{DAY} 11:00"))
+    assert history.next(now_s) == Window("B", OPENING, ny(f"{DAY} 11:00"))
+
+
 def test_bars_that_were_not_told_are_asked_for_again() -> None:
     """Once a bar's length, from the last that was told on, until Yahoo cannot be further behind."""
     history = History(["A"], load())

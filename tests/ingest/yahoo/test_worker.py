@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 
+import pytest
 from aiohttp import web
 
 from infra.market_calendar import NS, load
@@ -328,6 +329,63 @@ async def test_bars_come_for_every_symbol_whatever_is_routed() -> None:
             await eventually(lambda: len(run.bars()) == 3)
             assert _window(vendor, 2)[0] == TEN_S
             assert _window(vendor, 2)[1] >= TEN_S + 3 * BAR_S
+
+
+async def test_a_restarted_poller_goes_on_where_the_log_ends() -> None:
+    """Bars that its predecessor had published are not fetched again; what came since then is."""
+    async with yahoo() as vendor:
+        vendor.spark, vendor.traded_at_s = ["AAPL", "MSFT"], TEN_S
+        clock = Clock(TEN_S + SETTLE_S)
+        async with working(
+            vendor.url, vendor.spark, poll_s=ONCE_S, market=load(), clock=clock
+        ) as run:
+            await eventually(run.bars)
+            clock.leap(150)
+            await eventually(lambda: len(run.bars()) == 2)
+        past = [record.value for record in run.log.records(RAW_YAHOO)]
+        vendor.requests.clear()
+        async with working(
+            vendor.url, vendor.spark, poll_s=ONCE_S, market=load(), clock=clock, past=past
+        ) as run:
+            await eventually(lambda: run.told(Connected))
+            clock.leap(100)
+            await run.beats()
+            assert vendor.asked_for("bars") == []
+            vendor.traded_at_s = TEN_S + 2 * BAR_S
+            clock.leap(2 * BAR_S)
+            await eventually(run.bars)
+            clock.leap(150)
+            await eventually(lambda: len(run.bars()) == 2)
+            assert {_window(vendor, place)[0] for place in (0, 1)} == {TEN_S}
+
+
+@pytest.mark.parametrize("bad", [b"", b"{}", b'{"feed":"chart-5m"}', b"\xff"])
+async def test_what_cannot_be_read_of_the_log_is_fetched_again(bad: bytes) -> None:
+    """A record that is none of ours teaches nothing, and stops nobody."""
+    async with yahoo() as vendor:
+        vendor.spark, vendor.traded_at_s = ["AAPL"], TEN_S
+        clock = Clock(TEN_S + SETTLE_S)
+        async with working(
+            vendor.url, ["AAPL"], poll_s=ONCE_S, market=load(), clock=clock, past=[bad]
+        ) as run:
+            await eventually(run.bars)
+
+
+async def test_an_answer_without_a_bar_that_is_over_is_no_tick() -> None:
+    """A symbol that was not traded has no bars: nothing is malformed, and nothing to be kept."""
+    async with yahoo() as vendor:
+        vendor.spark, vendor.traded_at_s = ["AAPL"], TEN_S
+        vendor.answer_to_bars = web.json_response(
+            {"chart": {"result": [{"meta": {"symbol": "AAPL"}, "indicators": {"quote": [{}]}}]}}
+        )
+        clock = Clock(TEN_S + SETTLE_S)
+        async with working(vendor.url, ["AAPL"], poll_s=ONCE_S, market=load(), clock=clock) as run:
+            await eventually(lambda: vendor.asked_for("bars"))
+            vendor.answer_to_bars = web.json_response({"chart": {"result": [{"meta": 1}]}})
+            clock.leap(2 * BAR_S)
+            (bad,) = await eventually(run.bars)
+            assert json.loads(bytes(bad.raw)) == {"meta": 1}, "what is malformed is kept"
+            assert len(vendor.asked_for("bars")) >= 2
 
 
 def _window(vendor: Yahoo, place: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """A Yahoo worker at work in a test, on a clock that can leap."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -127,8 +127,14 @@ async def working(
     request_s: float = ONCE_S,
     market: Calendar = ALWAYS_OPEN,
     clock: Clock | None = None,
+    past: Sequence[bytes] = (),
 ) -> AsyncIterator[Run]:
-    """A worker that polls until the context is left."""
+    """A worker that polls until the context is left; `past` is what the log had of Yahoo before."""
+
+    async def published(_since_ns: int) -> AsyncGenerator[bytes, None]:
+        for value in past:
+            yield value
+
     stop, meters, clock = asyncio.Event(), Meters("yahoo"), clock or Clock()
     async with (
         publishing() as (publisher, log),
@@ -143,6 +149,7 @@ async def working(
             publisher=publisher,
             meters=meters,
             run_id="run",
+            past=published,
             jitter=lambda: 0.0,
             clock=clock,
         )

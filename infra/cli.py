@@ -16,7 +16,7 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
-from infra import ops_cli, replay_cli, sim_cli, sql_cli
+from infra import drill_cli, ops_cli, replay_cli, report_cli, sim_cli, sql_cli
 from infra.kafka.admin import TopicMismatchError, ensure_topics
 from infra.settings import EX_CONFIG, EX_UNAVAILABLE, StageSettings, load
 from infra.stack import board as boards
@@ -51,7 +51,9 @@ app.command()(replay_cli.capture)
 app.command()(replay_cli.replay)
 app.command()(hub_tokens.token)
 app.command()(sql_cli.sql)
+app.command()(drill_cli.drill)
 app.add_typer(sim_cli.app, name="sim")
+app.add_typer(report_cli.app, name="report")
 
 Data = Annotated[Path, typer.Option("--data", help="The directory that everything is kept under.")]
 

@@ -133,7 +133,7 @@ def _line(option: str, text: str, length: int) -> str:
 def _give(command: Command, data: Path) -> None:
     """Write a command, and say so."""
     settings, servers = _settings(data)
-    _speaking(servers, _write(command, servers, settings.topic(COMMANDS.name)))
+    _speaking(servers, write(command, servers, settings.topic(COMMANDS.name)))
     typer.echo(f"twinfeed: asked {command.target} to {name_of(command).replace('_', ' ')}")
 
 
@@ -182,7 +182,7 @@ def kafka_of(data: Path) -> str:
 
 async def _answered(command: Command, servers: str, commands: str, answers: str) -> Answer | None:
     """Write a command, and return its answer; None where none came."""
-    offset = await _write(command, servers, commands, answers)
+    offset = await write(command, servers, commands, answers)
     try:
         async with (
             asyncio.timeout(ROUTER_S),
@@ -197,7 +197,7 @@ async def _answered(command: Command, servers: str, commands: str, answers: str)
     return None
 
 
-async def _write(command: Command, servers: str, topic: str, *also: str) -> int:
+async def write(command: Command, servers: str, topic: str, *also: str) -> int:
     """Write a command; return its offset. It, and other topics, must be there."""
     producer = BatchProducer(servers, client_id="twinfeed-operator")
     async with asyncio.timeout(BROKER_S):

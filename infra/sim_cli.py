@@ -62,7 +62,7 @@ def faults(
         message = "whose simulator is at that --url? expected alpaca or yahoo"
         raise typer.BadParameter(message, param_hint="VENDOR")
     found = {
-        name.value: _ask(_base(name, data, url), "GET", "/faults")["faults"]
+        name.value: ask(base(name, data, url), "GET", "/faults")["faults"]
         for name in ([vendor] if vendor else Vendor)
     }
     if as_json:
@@ -113,7 +113,7 @@ def fault(
         **({} if seconds is None else {"seconds": seconds}),
         **({} if count is None else {"count": count}),
     }
-    lines = _ask(_base(vendor, data, url), "PUT", f"/faults/{quote(name, safe='')}", asked)
+    lines = ask(base(vendor, data, url), "PUT", f"/faults/{quote(name, safe='')}", asked)
     for line in lines:
         typer.echo(f"twinfeed: {vendor} {_event(line)}")
 
@@ -128,7 +128,7 @@ def clear(
 ) -> None:
     """Switch a fault off, or all of a vendor's."""
     path = "/faults" if name is None else f"/faults/{quote(name, safe='')}"
-    lines = _ask(_base(vendor, data, url), "DELETE", path)
+    lines = ask(base(vendor, data, url), "DELETE", path)
     for line in lines:
         typer.echo(f"twinfeed: {vendor} {_event(line)}")
     if not lines:
@@ -146,21 +146,21 @@ def _event(line: dict[str, Any]) -> str:
 @key.command("list")
 def list_keys(*, data: Data = DEFAULT_DATA, url: Url = None) -> None:
     """List the ids of the keys that are let in."""
-    _say_keys(_ask(_base(Vendor.ALPACA, data, url), "GET", "/keys"))
+    _say_keys(ask(base(Vendor.ALPACA, data, url), "GET", "/keys"))
 
 
 @key.command("add")
 def add_key(key_id: KeyId, secret: Secret, *, data: Data = DEFAULT_DATA, url: Url = None) -> None:
     """Let in one more key, or change its secret."""
     path = f"/keys/{quote(key_id, safe='')}"
-    _say_keys(_ask(_base(Vendor.ALPACA, data, url), "PUT", path, {"secret": _secret(secret)}))
+    _say_keys(ask(base(Vendor.ALPACA, data, url), "PUT", path, {"secret": _secret(secret)}))
 
 
 @key.command("remove")
 def remove_key(key_id: KeyId, *, data: Data = DEFAULT_DATA, url: Url = None) -> None:
     """Let a key in no longer; who is in stays in."""
     path = f"/keys/{quote(key_id, safe='')}"
-    _say_keys(_ask(_base(Vendor.ALPACA, data, url), "DELETE", path))
+    _say_keys(ask(base(Vendor.ALPACA, data, url), "DELETE", path))
 
 
 @key.command("rotate")
@@ -169,7 +169,7 @@ def rotate_key(
 ) -> None:
     """Let in this key from now on, and no other."""
     pairs = {key_id: _secret(secret)}
-    _say_keys(_ask(_base(Vendor.ALPACA, data, url), "PUT", "/keys", pairs))
+    _say_keys(ask(base(Vendor.ALPACA, data, url), "PUT", "/keys", pairs))
 
 
 def _secret(given: str) -> str:
@@ -202,7 +202,7 @@ def _parameters(arguments: list[str]) -> dict[str, Any]:
     return parameters
 
 
-def _base(vendor: Vendor, data: Path, url: str | None) -> str:
+def base(vendor: Vendor, data: Path, url: str | None) -> str:
     """Return where a vendor's control interface is. Raises Refusal."""
     if url is not None:
         parts = urlsplit(url)
@@ -223,10 +223,10 @@ def _base(vendor: Vendor, data: Path, url: str | None) -> str:
     raise Refusal(message, EX_UNAVAILABLE)
 
 
-def _ask(base: str, method: str, path: str, body: object = None) -> Any:
+def ask(where: str, method: str, path: str, body: object = None) -> Any:
     """Ask a control interface. Raises Refusal, and BadParameter in the simulator's words."""
-    request = Request(  # noqa: S310  # `_base` lets http through alone
-        base + path, method=method, data=None if body is None else json.dumps(body).encode()
+    request = Request(  # noqa: S310  # `base` lets http through alone
+        where + path, method=method, data=None if body is None else json.dumps(body).encode()
     )
     try:
         with urlopen(request, timeout=ANSWER_SECONDS) as response:  # noqa: S310  # likewise
@@ -235,14 +235,14 @@ def _ask(base: str, method: str, path: str, body: object = None) -> Any:
         message = _message(error)
         if error.code in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}:
             raise typer.BadParameter(message) from error
-        sentence = f"the simulator at {base} answers {error.code}: {message}"
+        sentence = f"the simulator at {where} answers {error.code}: {message}"
         raise Refusal(sentence, EX_SOFTWARE) from error
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        message = f"no simulator answers at {base}: {getattr(reason, 'strerror', None) or reason}"
+        message = f"no simulator answers at {where}: {getattr(reason, 'strerror', None) or reason}"
         raise Refusal(message, EX_UNAVAILABLE) from error
     except ValueError as error:
-        message = f"what answers at {base} is no simulator: {error}"
+        message = f"what answers at {where} is no simulator: {error}"
         raise Refusal(message, EX_UNAVAILABLE) from error
 
 

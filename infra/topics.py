@@ -16,7 +16,7 @@ DAY_MS = 24 * HOUR_MS
 #: partition number all the way from socket to screen, and a stage can copy its input's partition.
 TICK_PARTITIONS = 4
 
-Writer = Literal["ingest", "validate", "route", "forward", "hub", "operator"]
+Writer = Literal["ingest", "validate", "route", "forward", "hub", "alerts", "operator"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +280,16 @@ ANSWERS = Topic(
     summary="What came of the operators' commands to the router: done, or refused, and why.",
 )
 
+ALERTS = Topic(
+    name="ops.alerts",
+    key="fingerprint, or incident",
+    partitions=1,
+    retention_ms=-1,
+    schema="sinks.events:AlertEvent",
+    writer="alerts",
+    summary="What fired, what resolved, who was paged and who acknowledged.",
+)
+
 TOPICS: tuple[Topic, ...] = (
     RAW_ALPACA,
     RAW_YAHOO,
@@ -304,6 +314,7 @@ TOPICS: tuple[Topic, ...] = (
     HUB_DELIVERIES,
     COMMANDS,
     ANSWERS,
+    ALERTS,
 )
 
 RAW_BY_SOURCE = {"alpaca": RAW_ALPACA, "yahoo": RAW_YAHOO}

@@ -1,4 +1,4 @@
-"""What the sinks write: who came to the hub, and what reached them.
+"""What the sinks write: who came to the hub, what reached them; and the history of alerts.
 
 Facts in the past tense; frozen. Times are integers, nanoseconds since the epoch, UTC.
 """
@@ -154,3 +154,110 @@ class ProbeAnswered(_Delivery, frozen=True, kw_only=True):
 
 
 DeliveryEvent = Delivered | ProbeAnswered
+
+
+class _Alert(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=snake):
+    """Something that happened to an alert (`ops.alerts`).
+
+    Its identity is the fingerprint, when it began, what happened, and the incident: it may be told
+    any number of times.
+
+    Attributes:
+        fingerprint: of its labels, as Prometheus and Alertmanager make it.
+        name: the alert's name.
+        severity: how loudly it was told.
+        started_at_ns: since when its condition had held.
+        told_at_ns: when we were told.
+
+    """
+
+    fingerprint: str
+    name: str
+    severity: str
+    started_at_ns: int
+    told_at_ns: int
+
+
+class AlertFired(_Alert, frozen=True, kw_only=True):
+    """An alert began to fire.
+
+    Attributes:
+        alert_id: what tables call it.
+        service: what the digest groups by.
+        labels: all that tell it from others.
+        summary: what it said.
+        description: and besides.
+
+    """
+
+    alert_id: str
+    service: str
+    labels: dict[str, str]
+    summary: str
+    description: str
+
+
+class AlertResolved(_Alert, frozen=True, kw_only=True):
+    """An alert is over.
+
+    Attributes:
+        ended_at_ns: since when.
+
+    """
+
+    ended_at_ns: int
+
+
+class AlertPaged(_Alert, frozen=True, kw_only=True):
+    """Somebody was paged for an alert.
+
+    Attributes:
+        incident_key: what the pager knows the incident by; alerts of a group share one.
+
+    """
+
+    incident_key: str
+
+
+class AlertAcknowledged(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=snake):
+    """Somebody took an incident on.
+
+    Attributes:
+        incident_key: what the pager knows it by, as `alert_paged` says.
+        notice_id: of the pager's notice; never used twice.
+        who: who did.
+        at_ns: when.
+        told_at_ns: when we were told.
+
+    """
+
+    incident_key: str
+    notice_id: str
+    who: str
+    at_ns: int
+    told_at_ns: int
+
+
+class AlertJudged(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=snake):
+    """Somebody said afterwards what an alert was worth.
+
+    Attributes:
+        fingerprint: the alert's.
+        started_at_ns: which time.
+        verdict: `actionable`: there was something to do; `noise`: there was not; `false`: nothing
+            was wrong.
+        who: who says so.
+        why: in words.
+        at_ns: when it was said.
+
+    """
+
+    fingerprint: str
+    started_at_ns: int
+    verdict: Literal["actionable", "noise", "false"]
+    who: str
+    why: str
+    at_ns: int
+
+
+AlertEvent = AlertFired | AlertResolved | AlertPaged | AlertAcknowledged | AlertJudged

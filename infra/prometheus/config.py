@@ -17,7 +17,7 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "alpaca-yahoo": ("yahoo",),
     "alpaca-backfill": ("backfill",),
     "alpaca-router": ("validate", "route", "forward"),
-    "alpaca-sink": ("clickhouse", "prometheus-sink"),
+    "alpaca-sink": ("clickhouse", "prometheus-sink", "alerts"),
     "alpaca-hub": ("hub",),
     "prometheus": ("prometheus",),
     "alertmanager": ("alertmanager",),

@@ -22,9 +22,9 @@ STEPS = {
     "2h": "1m",
     "6h": "1m",
     "1d": "5m",
-    "3d": "15m",
-    "7d": "30m",
-    "30d": "1h",
+    "3d": "5m",
+    "7d": "5m",
+    "30d": "5m",
 }
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 #: What burns slowly has time: a day's first minutes may be worse than the day.
@@ -50,11 +50,9 @@ def error_ratio(level: Level, window: str) -> str:
         case TimeSli(metric):
             step = STEPS[window]
             steps = seconds(window) // seconds(step)
-            # less one: a first step that has only begun is not yet a step
-            return (
-                f"(1 - avg_over_time({metric}[{window}]))"
-                f" * clamp_max((count_over_time({metric}[{window}:{step}]) - 1) / {steps}, 1)"
-            )
+            # none before the first step; less one: one that has only begun is not yet a step
+            seen = f"(count_over_time({metric}[{window}:{step}]) or 0 * {metric})"
+            return f"(1 - avg_over_time({metric}[{window}])) * clamp(({seen} - 1) / {steps}, 0, 1)"
         case EventSli(bad, total, least, while_):
             total = total.format(w=window)
             gate = f" and on() {while_}" if while_ else ""

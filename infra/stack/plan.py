@@ -43,10 +43,11 @@ PORTS: Final[Mapping[str, tuple[tuple[int, str], ...]]] = {
     "prometheus-sink": ((19207, "the Prometheus sink's metrics"),),
     "backfill": ((19208, "the backfill's metrics"),),
     "hub": ((18080, "the hub"), (19209, "the hub's metrics")),
+    "alerts": ((19210, "the alerts' history"), (19211, "its metrics")),
 }
 
 #: Which of its ports has a process's metrics, where it is not the first.
-METRICS_PORT: Final = {"clickhouse": 1, "hub": 1}
+METRICS_PORT: Final = {"clickhouse": 1, "hub": 1, "alerts": 1}
 
 #: How long each may take to end by itself. Along any chain of dependencies the sum stays under the
 #: ten seconds that the whole stack has.
@@ -61,12 +62,16 @@ ENGINE_SECRETS: Final = ("CLICKHOUSE_HTTP_PASSWORD", "CLICKHOUSE_ANALYST_PASSWOR
 SYMBOLS_SECRETS: Final = ("SYMBOLS_SOURCE",)
 #: What tokens of the hub's users are signed with.
 HUB_SECRETS: Final = ("HUB_JWT_SECRET",)
+#: What PagerDuty signs with; and what Alertmanager shows, which nobody is asked for here.
+PAGERDUTY_SECRETS: Final = ("ALERTS_PAGERDUTY_SECRETS",)
 SECRETS: Final = (
     *ALPACA_SECRETS,
     *CLICKHOUSE_SECRETS,
     *ENGINE_SECRETS,
     *SYMBOLS_SECRETS,
     *HUB_SECRETS,
+    *PAGERDUTY_SECRETS,
+    "ALERTS_TOKEN",
 )
 
 #: The keys that the simulator takes; known to all and good for nothing else.
@@ -313,6 +318,13 @@ def _stages(settings: StackSettings) -> tuple[Process, ...]:
         _stage(settings, "prometheus-sink", "sinks.prometheus", after=after_topics),
         _stage(
             settings,
+            *("alerts", "sinks.alerts"),
+            env={"ALERTS_HOST": HOST, "ALERTS_PORT": str(settings.port("alerts"))},
+            secrets=PAGERDUTY_SECRETS,
+            after=after_topics,
+        ),
+        _stage(
+            settings,
             *("hub", "sinks.hub"),
             env={
                 "HUB_HOST": HOST,
@@ -457,7 +469,10 @@ def _alertmanager_file(settings: StackSettings) -> Path:
 
 def _alertmanager(settings: StackSettings) -> str:
     """Return the local Alertmanager's configuration: nobody is woken by a stack on a laptop."""
-    channels = alertmanager_config.Channels(secrets=settings.data / "secrets")
+    channels = alertmanager_config.Channels(
+        secrets=settings.data / "secrets",
+        history_url=f"http://{HOST}:{settings.port('alerts')}",
+    )
     return json.dumps(alertmanager_config.render(channels), indent=2) + "\n"  # JSON is YAML
 
 

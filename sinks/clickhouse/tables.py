@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.topics import (
+    ALERTS,
     BREAKERS,
     COMMANDS,
     COMPARISONS,
@@ -61,4 +62,5 @@ TABLES: Mapping[Topic, Table] = {
     COMMANDS: Table("commands"),
     HUB_SESSIONS: Table("hub_sessions"),
     HUB_DELIVERIES: Table("hub_deliveries"),
+    ALERTS: Table("alerts"),
 }

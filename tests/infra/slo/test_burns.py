@@ -1,5 +1,7 @@
 """Budgets burn as fast as the tables of service levels say, and no faster."""
 
+import json
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil
@@ -7,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from infra.prometheus.rules import files
 from infra.slo.levels import LEVELS
 from infra.slo.rules import seconds
 from infra.stack.toolchain import Monitoring
-from tests.infra.prometheus.promtool import Case, Clock, play
+from tests.infra.prometheus.promtool import Case, Clock, needed, play
 
 STATE = 'datasource_router_state{state="PRIMARY_ACTIVE"}'
 CONNECTED = 'alpaca_connection_status{state="Connected"}'
@@ -191,6 +194,55 @@ def test_an_hour_old_budget_is_not_spent_by_a_minute(
         clock=CLOCK,
     )
     assert play(monitoring.promtool, tmp_path, [case]) == ""
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    ("minute", "left"),
+    [(1, 1.0), (6, 0.99), (60, 0.99)],  # two of 216 minutes are nearly a hundredth
+)
+def test_a_budget_is_known_from_the_first_minute(
+    monitoring: Monitoring, tmp_path: Path, minute: int, left: float
+) -> None:
+    """And what was lost in the first hour is what it will be at the month's end."""
+    name = 'slo:period_error_budget_remaining:ratio{sloth_slo="service-availability"}'
+    expr = f"round({name}, 0.01)"
+    groups = [group for group in files()["slo.yml"]["groups"] if "availability" in group["name"]]
+    recorded = [r for r in needed("A1-burn1") if r.get("record") == "alpaca:service_available:bool"]
+    rules = {"groups": [{"name": "recording", "rules": recorded}, *groups]}
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    level = "service-availability"
+    told = (
+        f'sloth_id="twinfeed-{level}", sloth_service="twinfeed", sloth_slo="{level}",'
+        ' sloth_window="30d"'
+    )
+    test = {
+        "rule_files": ["rules.json"],
+        "evaluation_interval": "15s",
+        "tests": [
+            {
+                "interval": "15s",
+                "input_series": [
+                    {"series": STATE, "values": Clock(15).level((1, 2), (0, 2), (1, 60))}
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": expr,
+                        "eval_time": f"{minute}m",
+                        "exp_samples": [{"labels": f"{{{told}}}", "value": left}],
+                    }
+                ],
+            }
+        ],
+    }
+    (tmp_path / "test.json").write_text(json.dumps(test))
+    done = subprocess.run(
+        [monitoring.promtool, "test", "rules", tmp_path / "test.json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.service

@@ -34,7 +34,7 @@ HERE = StackSettings(
 )
 STAGES = {
     *("validate", "route", "forward", "alpaca", "yahoo"),
-    *("clickhouse", "prometheus-sink", "hub"),
+    *("clickhouse", "prometheus-sink", "hub", "alerts"),
 }
 SIMULATORS = {"alpaca-simulator", "yahoo-simulator"}
 
@@ -185,6 +185,7 @@ def test_a_secret_is_seen_by_whom_it_is_for_alone() -> None:
     assert seen.pop("yahoo") == {"SYMBOLS_SOURCE"}
     assert seen.pop("clickhouse") == {"CLICKHOUSE_URL"}
     assert seen.pop("hub") == {"HUB_JWT_SECRET"}
+    assert seen.pop("alerts") == {"ALERTS_PAGERDUTY_SECRETS"}
     assert not any(seen.values())
     assert visible(inherited, layout.processes[0])["PATH"] == "/bin"
     engine = visible(inherited, named(plan(HERE), "clickhouse"))

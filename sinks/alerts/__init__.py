@@ -1,0 +1,1 @@
+"""The history of alerts: what fired, what resolved, who acknowledged."""

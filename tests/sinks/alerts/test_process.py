@@ -1,0 +1,175 @@
+"""The history of alerts as a process, on real Kafka, told by a real Alertmanager."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+from infra import topics as declared
+from infra.alertmanager.config import Channels, render
+from infra.kafka.broker import Broker
+from infra.kafka.read import read_to_end
+from infra.stack.toolchain import Monitoring
+from sinks.events import AlertEvent, AlertFired, AlertResolved
+from tests.infra.alertmanager.running import alertmanager
+from tests.sinks.alerts.payloads import INCIDENT, SECRET, notice, notification, signature
+
+pytestmark = pytest.mark.service
+
+TOKEN = "a token"
+
+
+@contextlib.asynccontextmanager
+async def _process(env: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sinks.alerts"),
+        env={**os.environ, **env},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def _history(
+    servers: str, prefix: str, free_port: Callable[[], int], **env: str
+) -> AsyncIterator[str]:
+    """Run the process until it is ready; yield its address."""
+    port, metrics = free_port(), free_port()
+    settings = {
+        "KAFKA_BOOTSTRAP_SERVERS": servers,
+        "TOPIC_PREFIX": prefix,
+        "ALERTS_PORT": str(port),
+        "METRICS_PORT": str(metrics),
+    }
+    async with _process({**settings, **env}), aiohttp.ClientSession() as http:
+        async with asyncio.timeout(30):
+            while True:
+                with contextlib.suppress(aiohttp.ClientConnectorError):
+                    async with http.get(f"http://127.0.0.1:{metrics}/ready") as answer:
+                        if answer.status == 200:
+                            break
+                await asyncio.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+
+
+async def _written(servers: str, prefix: str) -> list[AlertEvent]:
+    name = prefix + declared.ALERTS.name
+    decode = msgspec.json.Decoder(AlertEvent).decode
+    return [decode(record.value) async for record in read_to_end(servers, name, 0)]
+
+
+async def test_it_writes_down_what_it_is_told(
+    kafka: Broker, topics: str, free_port: Callable[[], int]
+) -> None:
+    """Fired, paged, acknowledged, resolved; no token, no signature or no sense is refused."""
+    servers = kafka.bootstrap_servers
+    env = {"ALERTS_TOKEN": TOKEN, "ALERTS_PAGERDUTY_SECRETS": f"old, {SECRET}"}
+    known = {"Authorization": f"Bearer {TOKEN}"}
+    taken, body = notification(), notice()
+    async with (
+        _history(servers, topics, free_port, **env) as url,
+        aiohttp.ClientSession(url) as http,
+    ):
+        told = [
+            ("/alerts", taken, known, 200),
+            ("/pages", taken, known, 200),
+            ("/pagerduty", body, {"X-PagerDuty-Signature": signature(body, SECRET)}, 200),
+            ("/alerts", notification(over=True), known, 200),
+            ("/alerts", taken, {}, 401),
+            ("/alerts", taken, {"Authorization": "Bearer b"}, 401),
+            ("/alerts", b"nonsense", known, 400),
+            ("/pagerduty", body, known, 401),
+            ("/pagerduty", body, {"X-PagerDuty-Signature": signature(body, "c")}, 401),
+        ]
+        for path, data, headers, status in told:
+            async with http.post(path, data=data, headers=headers) as answer:
+                assert answer.status == status, (path, await answer.text())
+    kinds = [event.__struct_config__.tag for event in await _written(servers, topics)]
+    assert kinds == ["alert_fired", "alert_paged", "alert_acknowledged", "alert_resolved"]
+
+
+async def test_alertmanager_tells_it_every_firing_and_resolution(
+    kafka: Broker,
+    topics: str,
+    free_port: Callable[[], int],
+    monitoring: Monitoring,
+    tmp_path: Path,
+) -> None:
+    """Even of what is over before anybody would have been told."""
+    servers = kafka.bootstrap_servers
+    async with _history(servers, topics, free_port) as url:
+        channels = Channels(secrets=tmp_path, history_url=url)
+        async with alertmanager(monitoring, tmp_path, free_port(), render(channels)) as told:
+            await told.tell("AlpacaErrorRateElevated")
+
+            async def written(kind: type[AlertEvent]) -> None:
+                async with asyncio.timeout(60):
+                    while not any(isinstance(e, kind) for e in await _written(servers, topics)):
+                        await asyncio.sleep(0.2)
+
+            await written(AlertFired)
+            await told.tell("AlpacaErrorRateElevated", over=True)
+            await written(AlertResolved)
+    fired, resolved = await _written(servers, topics)
+    assert isinstance(fired, AlertFired)
+    assert isinstance(resolved, AlertResolved)
+    assert (fired.fingerprint, fired.started_at_ns) == (
+        resolved.fingerprint,
+        resolved.started_at_ns,
+    )
+    assert fired.labels["family"] == "errors"
+
+
+async def test_without_kafka_the_teller_is_asked_to_come_again(
+    broker: Broker, free_port: Callable[[], int]
+) -> None:
+    """What was not written down was not answered with yes; and then it is."""
+    async with (
+        _history(broker.bootstrap_servers, "", free_port) as url,
+        aiohttp.ClientSession(url) as http,
+    ):
+        await broker.stop()
+        async with http.post("/alerts", data=notification()) as answer:
+            assert answer.status == 503
+        await broker.start()
+        async with asyncio.timeout(60):
+            while True:
+                async with http.post("/alerts", data=notification()) as answer:
+                    if answer.status == 200:
+                        break
+                await asyncio.sleep(0.2)
+    assert {type(event) for event in await _written(broker.bootstrap_servers, "")} == {AlertFired}
+
+
+@pytest.mark.parametrize(
+    ("env", "code", "sentence"),
+    [
+        ({"ALERTS_HOST": "10.0.0.1"}, 78, "ALERTS_HOST: 10.0.0.1 is not loopback: set"),
+        ({"ALERTS_HOST": "here"}, 78, "ALERTS_HOST: 'here' is not an IP address"),
+        ({"ALERTS_PORT": "70000"}, 78, "ALERTS_PORT: "),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "KAFKA_BOOTSTRAP_SERVERS: no Kafka"),
+    ],
+)
+async def test_every_mistake_is_named(env: Mapping[str, str], code: int, sentence: str) -> None:
+    """One sentence, and the exit code of its kind."""
+    async with _process(env) as process:
+        _, said = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == code
+    assert said.decode().splitlines()[-1].startswith(sentence)
+
+
+def test_the_incident_is_the_digest_of_the_group() -> None:
+    """As Alertmanager makes PagerDuty's key."""
+    assert len(INCIDENT) == 64

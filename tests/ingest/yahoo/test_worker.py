@@ -195,6 +195,7 @@ async def test_yahoo_that_fails_when_tried_again_is_not_flooded() -> None:
             vendor.answer = web.Response(status=503)
             run.clock.leap(600)
             await eventually(lambda: len(vendor.requests) == 2)
+            await run.has_polled(2)
             assert run.metric("yahoo_breaker_open") == 1
             vendor.answer = None
             await run.polls(600)

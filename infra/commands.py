@@ -4,8 +4,9 @@ Commands are the one thing that runs from right to left: the command line and th
 them, the stage that one is meant for carries it out and says so in its own events. They live here,
 below all stages, because those who write them and those who read them share nothing else.
 
-A command asks for something now. A stage reads them from the end of the log on, so that one given
-while it was away is not carried out when it is no longer meant.
+A command asks for something now. One given while nobody was there is not carried out when it is no
+longer meant: ingest reads them from the end of the log on, the router refuses a failover that was
+asked for more than a minute ago.
 """
 
 from typing import Literal

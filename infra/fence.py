@@ -3,8 +3,8 @@
 The router is whoever owns one partition. One that was frozen, and has a successor by now, may still
 write a transition that it had decided before. So every transition carries the generation of its
 router and an epoch; a reader drops what comes from an older router than one that it has heard, and
-what does not carry the epoch on. The router itself reads its log in this way, so that all agree on
-what counts, the one who wrote included.
+what does not carry the epoch on. Routers agree among themselves on what is written before they
+write it (`processors.office`); a reader need not know how.
 
 It lies below all stages because readers stand on both sides of the router: whoever polls Yahoo
 reads the log too.

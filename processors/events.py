@@ -331,8 +331,8 @@ class RouterTransition(msgspec.Struct, frozen=True, kw_only=True):
         cause_offset: the offset in `sources.status` of the last fact taken into account.
         command_offset: the offset in `ops.commands` of the last command taken into account; -1 for
             none.
-        generation: of the router's consumer group, when it decided. A reader who has seen a higher
-            one drops what a former router wrote too late.
+        generation: of the router that decided, higher than that of any before it. A reader who has
+            seen a higher one drops what a former router wrote too late.
 
     """
 

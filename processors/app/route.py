@@ -13,6 +13,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from infra import topics
+from infra.catalogue import ROUTER_STATES
 from infra.clock import now_ns
 from infra.kafka.batches import Record
 from infra.kafka.read import read_to_end
@@ -66,6 +67,17 @@ class Route(Stage):
             self._office.leave()
             if self._is_ours():
                 await self._enter()
+            self._show()
+
+    def _show(self) -> None:
+        """Expose the router's state; where we are not the router, it is not ours to tell."""
+        router = self._office.router
+        if router is not None and router.state != "STARTUP":
+            self.meters.state("datasource_router_state", router.state)
+        else:
+            for state in ROUTER_STATES:
+                self.meters.remove("datasource_router_state", state=state)
+        self.meters.set("datasource_router_held", float(router is not None and router.held))
 
     async def _enter(self) -> None:
         servers = self.settings.kafka_bootstrap_servers
@@ -82,9 +94,6 @@ class Route(Stage):
         if router is None:
             log.warning("office_lost", generation=self._office.generation)
             return
-        if router.state != "STARTUP":
-            self.meters.state("datasource_router_state", router.state)
-        self.meters.set("datasource_router_held", float(router.held))
         log.info(
             "router_recovered",
             state=router.state,
@@ -123,6 +132,7 @@ class Route(Stage):
         if self._office.router is None:
             # somebody else began after us, and the partition is still ours
             await self._enter()
+            self._show()
         late_ns, self._looked_at = now - self._looked_at, now
         if late_ns == 0:
             return
@@ -132,6 +142,10 @@ class Route(Stage):
         decision = await self._office.look(now)
         if decision is not None:
             self._announce(decision)
+        if self._office.router is None:
+            log.warning("office_lost", generation=self._office.generation)
+        if decision is not None or self._office.router is None:
+            self._show()
         session = session_changed(self._calendar, self._session, now)
         if session is not None and self._office.router is not None:
             await self._begin_session(session)
@@ -144,14 +158,12 @@ class Route(Stage):
 
     def _announce(self, decision: Decision) -> None:
         meters = self.meters
-        meters.set("datasource_router_held", float(decision.router.held))
         if decision.answer is not None:
             log.info("answered", **msgspec.to_builtins(decision.answer))
         transition = decision.transition
         if transition is None:
             return
         self.before_scrape()
-        meters.state("datasource_router_state", transition.to_state)
         labels: dict[str, str] = {
             "from": transition.from_state,
             "to": transition.to_state,

@@ -29,7 +29,7 @@ from tests.processors.test_route import disconnected, heartbeat
 pytestmark = pytest.mark.service
 
 #: On a machine that is busy with everything else.
-DEADLINE_S = 60
+DEADLINE_S = 120
 
 #: What only the router that is in office exposes.
 _IN_A_STATE = re.compile(r"^datasource_router_state\{.*\} 1\.0$", re.MULTILINE)
@@ -208,7 +208,7 @@ def _failover(to: str) -> Failover:
     return Failover(at_ns=time.time_ns(), who="ann", why="a test", target="router", to=to)  # type: ignore[arg-type]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_router_answers_and_measures(
     kafka: Broker, topics: str, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
@@ -244,7 +244,7 @@ async def test_a_router_answers_and_measures(
         await world.is_one_story()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_a_frozen_router_and_a_killed_one_tell_one_story_with_their_successors(
     kafka: Broker, topics: str, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
@@ -265,9 +265,14 @@ async def test_a_frozen_router_and_a_killed_one_tell_one_story_with_their_succes
         frozen.send_signal(signal.SIGCONT)
         world.up["alpaca"] = True
         await world.say(heartbeat("alpaca", time.time_ns()))
+        # at once, or by itself where the command is heard before the heartbeat
         await world.ask(_failover("alpaca"))
         back = (await world.comes_to("FALLBACK_ACTIVE", "PRIMARY_ACTIVE"))[-1]
-        assert (back.reason, back.generation >= generation) == ("manual", True)
+        assert back.generation >= generation
+        async with asyncio.timeout(DEADLINE_S):
+            # who is the router no longer does not tell its state
+            while _IN_A_STATE.search(await _metrics(active)):
+                await asyncio.sleep(0.1)
         await world.lose_alpaca()
         killed.kill()
         await world.begun_after(await world.generation())

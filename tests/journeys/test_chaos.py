@@ -34,6 +34,7 @@ FAULTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("alpaca", "slow-client", {}),
     ("alpaca", "internal-error", {}),
     ("alpaca", "torn-frame", {}),
+    ("alpaca", "torn-frame", {"how": "array"}),
     ("alpaca", "unreadable", {"count": 3}),
     ("alpaca", "unknown-type", {"count": 5}),
     ("alpaca", "price-zero", {"count": 5}),

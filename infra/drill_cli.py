@@ -152,7 +152,8 @@ async def _one(
     drilled: Drill, history: History, data: Path, *, to_the_end: bool, patience: float
 ) -> None:
     alert = drilled.alert
-    if drilled.faults:
+    # an event of its own is a firing of its own; what lasts may last from before
+    if drilled.faults and alert.severity != "info":
         await history.calm(alert.name, patience * drilled.over_s)
     since_ns = time.time_ns()
     fires_at = since_ns if drilled.faults else 0  # one without a fault fires all the time

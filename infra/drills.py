@@ -115,8 +115,8 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         alert=_BY_ID["C1"],
         faults=(*_CUT, Fault("yahoo", "server-error")),
-        # Yahoo is stale three polls after its last answer
-        begins_s=200,
+        # both are down once their checks have failed
+        begins_s=30,
         ends_s=30,
     ),
     Drill(alert=_BY_ID["X2"], faults=(Stopped("hub"),), begins_s=5, ends_s=5),

@@ -81,6 +81,7 @@ async def live(
         port=port,
         ready=lambda: "its end" if stop.is_set() else waiting_for(),
         before_scrape=before_scrape,
+        token=settings.metrics_token.get_secret_value() if settings.metrics_token else None,
     )
     try:
         try:

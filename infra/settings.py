@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 #: Exit codes, as sysexits.h names them, so that a supervisor can tell a mistake from a mishap.
@@ -31,6 +31,7 @@ class StageSettings(BaseSettings):
         topic_prefix: put before every topic's name, so that several pipelines share one cluster.
         metrics_host: the address that `/metrics` and `/ready` listen on; loopback unless opened.
         metrics_port: their port; 0 takes any free one.
+        metrics_token: what whoever asks for `/metrics` has to show; none is asked for where empty.
         log_level: the least level that is logged.
 
     """
@@ -41,6 +42,7 @@ class StageSettings(BaseSettings):
     topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$", max_length=100)
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)
+    metrics_token: SecretStr | None = None
     log_level: str = Field(default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator("kafka_bootstrap_servers")

@@ -5,6 +5,7 @@ counted from the log itself is exposed by the Prometheus sink (see DESIGN.md, "W
 metric"). All of them are declared in `infra/catalogue.py`.
 """
 
+import hmac
 import itertools
 import logging
 import sys
@@ -114,7 +115,8 @@ class StatusServer:
     """`/metrics` and `/ready` of one process, on the process's own loop.
 
     `ready` is asked at every request: None when the stage does its work, else what it waits for.
-    `before_scrape` is called before every exposition, for what accrues with time.
+    `before_scrape` is called before every exposition, for what accrues with time. With a `token`,
+    whoever asks for metrics has to show it.
     """
 
     def __init__(
@@ -125,8 +127,10 @@ class StatusServer:
         port: int,
         ready: Callable[[], str | None],
         before_scrape: Callable[[], None] = lambda: None,
+        token: str | None = None,
     ) -> None:
         self._meters = meters
+        self._wanted = None if token is None else f"Bearer {token}".encode()
         self._host = host
         self._port = port
         self._ready = ready
@@ -150,7 +154,10 @@ class StatusServer:
         if self._runner:
             await self._runner.cleanup()
 
-    async def _metrics(self, _: web.Request) -> web.Response:
+    async def _metrics(self, request: web.Request) -> web.Response:
+        shown = request.headers.get("Authorization", "").encode()
+        if self._wanted is not None and not hmac.compare_digest(shown, self._wanted):
+            return web.Response(text="not without its token\n", status=401)
         self._before_scrape()
         return web.Response(
             body=self._meters.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST}

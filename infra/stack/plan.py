@@ -62,7 +62,7 @@ ENGINE_SECRETS: Final = ("CLICKHOUSE_HTTP_PASSWORD", "CLICKHOUSE_ANALYST_PASSWOR
 SYMBOLS_SECRETS: Final = ("SYMBOLS_SOURCE",)
 #: What tokens of the hub's users are signed with.
 HUB_SECRETS: Final = ("HUB_JWT_SECRET",)
-#: What PagerDuty signs with; and what Alertmanager shows, which nobody is asked for here.
+#: What PagerDuty signs with. Tokens for Alertmanager and Prometheus are not asked for on loopback.
 PAGERDUTY_SECRETS: Final = ("ALERTS_PAGERDUTY_SECRETS",)
 SECRETS: Final = (
     *ALPACA_SECRETS,
@@ -72,6 +72,7 @@ SECRETS: Final = (
     *HUB_SECRETS,
     *PAGERDUTY_SECRETS,
     "ALERTS_TOKEN",
+    "METRICS_TOKEN",
 )
 
 #: The keys that the simulator takes; known to all and good for nothing else.

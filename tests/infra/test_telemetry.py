@@ -104,6 +104,21 @@ async def test_readiness_is_asked_every_time() -> None:
         await server.stop()
 
 
+async def test_metrics_may_ask_for_a_token() -> None:
+    """Whether a process is ready is no secret; what it counts may be one."""
+    server = StatusServer(Meters("router"), host="127.0.0.1", port=0, ready=lambda: None, token="t")
+    port = await server.start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+            for shown, status in (("", 401), ("Bearer no", 401), ("t", 401), ("Bearer t", 200)):
+                async with http.get("/metrics", headers={"Authorization": shown}) as response:
+                    assert response.status == status, shown
+            async with http.get("/ready") as response:
+                assert response.status == 200
+    finally:
+        await server.stop()
+
+
 @pytest.fixture
 def _logging() -> Iterator[None]:
     root, library = logging.getLogger(), logging.getLogger("aiokafka")

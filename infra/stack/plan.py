@@ -457,6 +457,8 @@ def _monitoring(settings: StackSettings) -> tuple[Process, ...]:
                     *((f"--web.local-assets={assets}/",) if assets else ()),
                 ),
                 ready=HttpReady(f"http://{address}/-/ready"),
+                # what fires at once would be dropped, and that would be an alert
+                after=tuple(process.name for process in wanted),
                 stop_seconds=SERVER_STOP_SECONDS,
                 essential=False,
             )

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from infra.settings import EX_CANTCREAT, EX_UNAVAILABLE, StageSettings
+from infra.exposure import Exposure, ExposureError, exposure
+from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE, StageSettings
 from infra.telemetry import Meters, StatusServer
 
 _log = structlog.get_logger()
@@ -52,6 +53,13 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def _exposure(settings: StageSettings) -> Exposure:
+    try:
+        return exposure(settings)
+    except ExposureError as error:
+        raise CannotStartError(EX_CONFIG, str(error)) from error
+
+
 async def live(
     work: Callable[[asyncio.Event], Awaitable[int]],
     *,
@@ -74,21 +82,19 @@ async def live(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    host, port = settings.metrics_host, settings.metrics_port
-    server = StatusServer(
-        meters,
-        host=host,
-        port=port,
-        ready=lambda: "its end" if stop.is_set() else waiting_for(),
-        before_scrape=before_scrape,
-        token=settings.metrics_token.get_secret_value() if settings.metrics_token else None,
-    )
     try:
+        where = _exposure(settings)
+        server = StatusServer(
+            meters,
+            exposure=where,
+            ready=lambda: "its end" if stop.is_set() else waiting_for(),
+            before_scrape=before_scrape,
+        )
         try:
             port = await server.start()
         except OSError as error:
-            raise cannot_listen(host, port, error, variable="METRICS_PORT") from error
-        _log.info("stage_started", host=host, port=port)
+            raise cannot_listen(where.host, where.port, error, variable="METRICS_PORT") from error
+        _log.info("stage_started", host=where.host, port=port, tls=where.tls is not None)
         try:
             return await work(stop)
         finally:

@@ -6,6 +6,7 @@ deployments differ; the rest are constants beside their use.
 
 import os
 import sys
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -29,9 +30,17 @@ class StageSettings(BaseSettings):
     Attributes:
         kafka_bootstrap_servers: `host:port[,host:port...]` of the Kafka cluster.
         topic_prefix: put before every topic's name, so that several pipelines share one cluster.
-        metrics_host: the address that `/metrics` and `/ready` listen on; loopback unless opened.
+        metrics_host: the address that `/metrics` and `/ready` listen on; loopback unless opened,
+            and opened only with a token or a user.
         metrics_port: their port; 0 takes any free one.
         metrics_token: what whoever asks for `/metrics` has to show; none is asked for where empty.
+        metrics_token_file: the same from a file; the variable counts for more.
+        metrics_user: who may ask by name and password instead.
+        metrics_password: that user's.
+        metrics_password_file: the same from a file; the variable counts for more.
+        metrics_tls_certificate_file: PEM of the certificate, and of those between it and its root,
+            to serve HTTPS with; plain HTTP where empty.
+        metrics_tls_key_file: PEM of its private key, without a passphrase.
         log_level: the least level that is logged.
 
     """
@@ -43,6 +52,12 @@ class StageSettings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)
     metrics_token: SecretStr | None = None
+    metrics_token_file: Path | None = None
+    metrics_user: str | None = None
+    metrics_password: SecretStr | None = None
+    metrics_password_file: Path | None = None
+    metrics_tls_certificate_file: Path | None = None
+    metrics_tls_key_file: Path | None = None
     log_level: str = Field(default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator("kafka_bootstrap_servers")

@@ -5,7 +5,6 @@ counted from the log itself is exposed by the Prometheus sink (see DESIGN.md, "W
 metric"). All of them are declared in `infra/catalogue.py`.
 """
 
-import hmac
 import itertools
 import logging
 import sys
@@ -27,6 +26,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from infra.catalogue import ABSENT_UNTIL_SET, CATALOGUE, About, Metric
 from infra.cgroup import memory_limit
+from infra.exposure import Exposure
 
 
 class Meters:
@@ -115,24 +115,20 @@ class StatusServer:
     """`/metrics` and `/ready` of one process, on the process's own loop.
 
     `ready` is asked at every request: None when the stage does its work, else what it waits for.
-    `before_scrape` is called before every exposition, for what accrues with time. With a `token`,
-    whoever asks for metrics has to show it.
+    `before_scrape` is called before every exposition, for what accrues with time. Whoever asks for
+    metrics has to show the credentials of `exposure`; whether a process is ready is no secret.
     """
 
     def __init__(
         self,
         meters: Meters,
         *,
-        host: str,
-        port: int,
+        exposure: Exposure,
         ready: Callable[[], str | None],
         before_scrape: Callable[[], None] = lambda: None,
-        token: str | None = None,
     ) -> None:
         self._meters = meters
-        self._wanted = None if token is None else f"Bearer {token}".encode()
-        self._host = host
-        self._port = port
+        self._exposure = exposure
         self._ready = ready
         self._before_scrape = before_scrape
         self._runner: web.AppRunner | None = None
@@ -144,7 +140,8 @@ class StatusServer:
         app.router.add_get("/ready", self._readiness)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
+        where = self._exposure
+        site = web.TCPSite(self._runner, where.host, where.port, ssl_context=where.tls)
         await site.start()
         port: int = self._runner.addresses[0][1]
         return port
@@ -155,9 +152,12 @@ class StatusServer:
             await self._runner.cleanup()
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        shown = request.headers.get("Authorization", "").encode()
-        if self._wanted is not None and not hmac.compare_digest(shown, self._wanted):
-            return web.Response(text="not without its token\n", status=401)
+        credentials = self._exposure.credentials
+        if not credentials.admit(request.headers.get("Authorization", "")):
+            refused = web.Response(text="not without its credentials\n", status=401)
+            for challenge in credentials.challenges:
+                refused.headers.add("WWW-Authenticate", challenge)
+            return refused
         self._before_scrape()
         return web.Response(
             body=self._meters.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST}

@@ -73,6 +73,15 @@ SECRETS: Final = (
     *PAGERDUTY_SECRETS,
     "ALERTS_TOKEN",
     "METRICS_TOKEN",
+    "METRICS_PASSWORD",
+)
+#: What Prometheus here would have to show, or to trust, where nobody but this machine can ask.
+NOT_ON_LOOPBACK: Final = (
+    "METRICS_TOKEN_FILE",
+    "METRICS_USER",
+    "METRICS_PASSWORD_FILE",
+    "METRICS_TLS_CERTIFICATE_FILE",
+    "METRICS_TLS_KEY_FILE",
 )
 
 #: The keys that the simulator takes; known to all and good for nothing else.
@@ -376,6 +385,7 @@ def _stage(
         command=(settings.python, "-m", module, *arguments),
         env={
             **_pipeline(settings),
+            **dict.fromkeys(NOT_ON_LOOPBACK, ""),
             "METRICS_HOST": HOST,
             "METRICS_PORT": str(port),
             **(env or {}),

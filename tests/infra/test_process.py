@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from infra.process import CannotStartError, live, reason
-from infra.settings import EX_CANTCREAT, StageSettings
+from infra.settings import EX_CANTCREAT, EX_CONFIG, StageSettings
 from infra.telemetry import Meters
 
 
@@ -45,6 +45,15 @@ async def test_a_taken_port_is_named(capsys: pytest.CaptureFixture[str]) -> None
         assert await _live(StageSettings(metrics_port=port), 0) == EX_CANTCREAT
     sentence = f"METRICS_PORT: cannot listen on 127.0.0.1:{port}: Address already in use\n"
     assert capsys.readouterr().err == sentence
+
+
+async def test_metrics_are_not_opened_to_anyone(capsys: pytest.CaptureFixture[str]) -> None:
+    """A setting that cannot be followed ends the process before it listens or works."""
+    everywhere = StageSettings(metrics_host="0.0.0.0")  # noqa: S104  # what is refused
+    assert await _live(everywhere, 0) == EX_CONFIG
+    said = capsys.readouterr().err
+    assert said.startswith("METRICS_HOST: 0.0.0.0 is open to other machines: set METRICS_TOKEN")
+    assert said.count("\n") == 1
 
 
 async def test_what_is_missing_is_said(capsys: pytest.CaptureFixture[str]) -> None:

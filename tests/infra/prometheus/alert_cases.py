@@ -5,9 +5,12 @@ Written from the alerts' meaning, minute by minute; a case does not know how a r
 
 from collections.abc import Callable, Mapping
 
-from tests.infra.prometheus.promtool import CLOCK, Case
+from tests.infra.prometheus.promtool import CLOCK, Case, Clock
 
 level, counter, steps = CLOCK.level, CLOCK.counter, CLOCK.steps
+
+#: For what takes more than a day.
+COARSE = Clock(step=300)
 
 CONNECTED = 'alpaca_connection_status{state="Connected"}'
 ENABLED = "alpaca_streaming_enabled"
@@ -66,16 +69,28 @@ def jumps(metric: str, times: int, every: float = 2) -> dict[str, str]:
     return {metric: steps((0, 5), *((1, every) for _ in range(times)), (0, 100))}
 
 
+def burst(metric: str, times: int) -> dict[str, str]:
+    """Jumps of one, five minutes apart, from minute 5 on; then nothing until the day is over."""
+    return {metric: COARSE.steps((0, 5), *((1, 5) for _ in range(times)), (0, 1560))}
+
+
 def case(
     id_: str,
     alert: str,
     *parts: Mapping[str, str],
     fires: tuple[float, ...] = (),
     silent: tuple[float, ...] = (),
+    clock: Clock = CLOCK,
 ) -> Case:
     """Make a case of the alert."""
-    series = {name: values for part in parts for name, values in part.items()}
-    return Case(name=id_, series=series, alert=f'alertname="{alert}"', fires=fires, silent=silent)
+    return Case(
+        name=id_,
+        series={name: values for part in parts for name, values in part.items()},
+        alert=f'alertname="{alert}"',
+        fires=fires,
+        silent=silent,
+        clock=clock,
+    )
 
 
 Told = Callable[..., Case]
@@ -390,6 +405,14 @@ CASES: tuple[Case, ...] = (
         silent=(54,),
     ),
     case(
+        "R2: an hour after the first of the six is a day old, it is over",
+        "AlpacaFailoverDailyBudgetExceeded",
+        burst(FAILOVERS, 6),
+        fires=(35, 1430, 1490),
+        silent=(25, 1515),
+        clock=COARSE,
+    ),
+    case(
         "R2 near miss: five",
         "AlpacaFailoverDailyBudgetExceeded",
         jumps(FAILOVERS, 5, every=10),
@@ -401,6 +424,14 @@ CASES: tuple[Case, ...] = (
         jumps(FAILOVERS, 11, every=5),
         fires=(56, 100),
         silent=(54,),
+    ),
+    case(
+        "R2b: an hour after the first of the eleven is a day old, it is over",
+        "AlpacaFailoverDailyCritical",
+        burst(FAILOVERS, 11),
+        fires=(60, 1430, 1490),
+        silent=(50, 1515),
+        clock=COARSE,
     ),
     case(
         "R2b near miss: ten",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.exposure import Exposure, exposure
 from infra.settings import StageSettings
 from infra.stack.plan import (
     ENGINE_SECRETS,
@@ -190,6 +191,20 @@ def test_a_secret_is_seen_by_whom_it_is_for_alone() -> None:
     assert visible(inherited, layout.processes[0])["PATH"] == "/bin"
     engine = visible(inherited, named(plan(HERE), "clickhouse"))
     assert {key for key in SECRETS if key in engine} == set(ENGINE_SECRETS)
+
+
+def test_prometheus_can_scrape_whatever_is_inherited() -> None:
+    """What opens metrics elsewhere does not close them to the Prometheus of this machine."""
+    inherited = {
+        name.upper(): "0.0.0.0" if name == "metrics_host" else "/absent"  # noqa: S104
+        for name in StageSettings.model_fields
+        if name.startswith("metrics_") and name != "metrics_port"
+    }
+    for name in STAGES:
+        stage = named(plan(HERE), name)
+        env = {key: value for key, value in visible(inherited, stage).items() if value}
+        settings = StageSettings.model_validate({key.lower(): value for key, value in env.items()})
+        assert exposure(settings) == Exposure(port=int(env["METRICS_PORT"]))
 
 
 def test_only_monitoring_may_be_missing() -> None:

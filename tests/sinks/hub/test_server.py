@@ -378,7 +378,7 @@ class TestWhoMayComeIn:
             (a_token(aud="us", exp=1), "expired"),
             (jwt.encode({"sub": "x", "aud": "us"}, SECRET, "HS256"), "exp"),
             (jwt.encode({"sub": "x", "aud": "us", "exp": 9e9}, "o" * 32, "HS256"), "Signature"),
-            (jwt.encode({"sub": "x", "aud": "us", "exp": 9e9}, None, "none"), "not valid"),
+            (jwt.encode({"sub": "x", "aud": "us", "exp": 9e9}, "", "none"), "not valid"),
         ],
     )
     async def test_without_a_good_one(self, token: str | None, reason: str) -> None:

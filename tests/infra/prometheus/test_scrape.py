@@ -1,0 +1,106 @@
+"""A real Prometheus reads a process's metrics over HTTPS, if it has what is asked for."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+
+from infra.exposure import exposure
+from infra.settings import StageSettings
+from infra.stack.toolchain import Monitoring
+from infra.telemetry import Meters, StatusServer
+
+
+@contextlib.asynccontextmanager
+async def _prometheus(
+    monitoring: Monitoring, directory: Path, port: int, config: Mapping[str, Any]
+) -> AsyncIterator[str]:
+    file, log = directory / "prometheus.json", directory / "prometheus.log"
+    file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            str(monitoring.prometheus),
+            f"--config.file={file}",
+            f"--storage.tsdb.path={directory / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        yield f"http://127.0.0.1:{port}/api/v1/targets"
+    finally:
+        assert process.returncode is None, log.read_text()
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 30)
+
+
+async def _scraped(url: str, targets: int) -> dict[str, tuple[str, str]]:
+    """Return each job's health and last error, once all of them have been tried."""
+    async with asyncio.timeout(60), aiohttp.ClientSession(trust_env=False) as http:
+        while True:
+            with contextlib.suppress(aiohttp.ClientConnectorError):  # it does not listen yet
+                async with http.get(url) as answer:
+                    found = (await answer.json())["data"]["activeTargets"] if answer.ok else []
+                told = {
+                    target["labels"]["job"]: (target["health"], target["lastError"])
+                    for target in found
+                    if target["health"] != "unknown"
+                }
+                if len(told) == targets:
+                    return told
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.service
+async def test_prometheus_reads_with_the_right_credentials(
+    monitoring: Monitoring, tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    """By token or password it is up; without, with a wrong one, or trusting nobody it is not."""
+    authority = trustme.CA()
+    ours = authority.issue_cert("127.0.0.1")
+    root, certificate, key = (tmp_path / name for name in ("root", "certificate", "key"))
+    authority.cert_pem.write_to_path(root)
+    ours.cert_chain_pems[0].write_to_path(certificate)
+    ours.private_key_pem.write_to_path(key)
+    settings = {
+        "metrics_token": "t",
+        "metrics_user": "u",
+        "metrics_password": "p",
+        "metrics_tls_certificate_file": certificate,
+        "metrics_tls_key_file": key,
+    }
+    where = exposure(StageSettings.model_validate(settings))
+    server = StatusServer(Meters("router"), exposure=where, ready=lambda: None)
+    trust: dict[str, Any] = {"scheme": "https", "tls_config": {"ca_file": str(root)}}
+    jobs: dict[str, dict[str, Any]] = {
+        "token": {**trust, "authorization": {"credentials": "t"}},
+        "password": {**trust, "basic_auth": {"username": "u", "password": "p"}},
+        "nothing": trust,
+        "wrong token": {**trust, "authorization": {"credentials": "p"}},
+        "wrong password": {**trust, "basic_auth": {"username": "u", "password": "t"}},
+        "no trust": {"scheme": "https", "authorization": {"credentials": "t"}},
+    }
+    targets = [{"targets": [f"127.0.0.1:{await server.start()}"]}]
+    config = {
+        "global": {"scrape_interval": "1s"},
+        "scrape_configs": [
+            {"job_name": name, "static_configs": targets, **how} for name, how in jobs.items()
+        ],
+    }
+    try:
+        async with _prometheus(monitoring, tmp_path, free_port(), config) as url:
+            told = await _scraped(url, len(jobs))
+    finally:
+        await server.stop()
+    assert told["token"] == told["password"] == ("up", "")
+    refused = ("down", "server returned HTTP status 401 Unauthorized")
+    assert told["nothing"] == told["wrong token"] == told["wrong password"] == refused
+    health, error = told["no trust"]
+    assert health == "down"
+    assert "certificate" in error

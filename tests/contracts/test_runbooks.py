@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from infra.cli import app
 from infra.prometheus.alerts import ALERTS, Alert
+from infra.prometheus.config import JOBS
 from infra.prometheus.rules import files
 from infra.prometheus.runbooks import OTHERS, runbook
 from infra.prometheus.runbooks import PAGES as PAGES_OF
@@ -231,6 +232,8 @@ def test_every_expression_speaks_of_what_exists() -> None:
                 for name, value in metric.items():
                     values = labels[name]
                     assert values is None or value in values, f"{page.name}: {name}={value}"
+                if "instance" in metric and "job" in metric:
+                    assert metric["instance"] in JOBS[metric["job"]], f"{page.name}: {metric}"
     assert seen > 30
 
 

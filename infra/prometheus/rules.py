@@ -4,6 +4,7 @@ from typing import Any
 
 from infra.prometheus.alerts import ALERTS, Alert
 from infra.prometheus.recording import RECORDED
+from infra.prometheus.runbooks import runbook
 from infra.slo import rules as slo
 from infra.slo.levels import LEVELS
 
@@ -25,7 +26,7 @@ def alert(declared: Alert) -> dict[str, Any]:
     rule["annotations"] = {
         "summary": declared.summary,
         "description": declared.description,
-        "runbook_url": f"docs/alerts.md#{declared.name.lower()}",
+        "runbook_url": runbook(declared.name),
         "dashboard_url": f"d/twinfeed-{declared.dashboard}",
     }
     return rule

@@ -8,6 +8,7 @@ cause.
 
 from typing import Any
 
+from infra.prometheus.runbooks import runbook
 from infra.slo.levels import Burn, EventSli, Level, TimeSli
 
 Rule = dict[str, Any]
@@ -137,7 +138,7 @@ def _alerts(level: Level) -> dict[str, Any]:
                         f" {burn.factor:g} times what {level.objective * 100:g} % over"
                         f" {level.period} allows, and it goes on."
                     ),
-                    "runbook_url": f"docs/alerts.md#{level.alert.lower()}",
+                    "runbook_url": runbook(level.alert),
                     "dashboard_url": "d/twinfeed-reliability",
                 },
             }

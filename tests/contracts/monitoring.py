@@ -10,6 +10,7 @@ from infra.catalogue import CATALOGUE, EXPOSED_BY, Metric
 from infra.prometheus import rules
 from infra.prometheus.alerts import ALERTS
 from infra.prometheus.config import RULES
+from infra.prometheus.runbooks import runbook
 from infra.slo.levels import LEVELS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,6 +79,8 @@ def alerts() -> str:
             "",
             f"{a.summary}. {a.description}",
             "",
+            f"[What to do]({_from_docs(a.name)})",
+            "",
             "```promql",
             a.expr,
             "```",
@@ -88,6 +91,8 @@ def alerts() -> str:
             f"## {level.alert}",
             "",
             f"{level.id}: {level.title}; {level.objective * 100:g} % over {level.period}.",
+            "",
+            f"[What to do]({_from_docs(level.alert)})",
             "",
             "Told when the budget burns over both windows:",
             "",
@@ -100,6 +105,10 @@ def alerts() -> str:
             ),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _from_docs(alert: str) -> str:
+    return runbook(alert).removeprefix("docs/")
 
 
 ALERTMANAGER = ROOT / "infra" / "alertmanager" / "alertmanager.yml"

@@ -99,7 +99,7 @@ async def test_critical_pages_and_is_over_under_the_same_key(scene: Scene) -> No
     assert page["payload"]["class"] == "AlpacaBothSourcesUnavailable"
     assert "Neither Alpaca nor Yahoo" in page["payload"]["summary"]
     assert page["links"][0]["href"] == (
-        "https://ops.example/docs/alerts.md#alpacabothsourcesunavailable"
+        "https://ops.example/docs/runbooks/RUNBOOK-001.md#alpacabothsourcesunavailable"
     )
     assert _lines(told, "#alerts-critical", "danger") == [
         "[FIRING:1] AlpacaBothSourcesUnavailable (C1)"

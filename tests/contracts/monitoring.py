@@ -1,4 +1,4 @@
-"""What is generated for those who watch: the page of metrics, and Prometheus's rules."""
+"""What is generated for those who watch: the page of metrics, Prometheus's rules, dashboards."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import yaml
 
 from infra.alertmanager import config as alertmanager
 from infra.catalogue import CATALOGUE, EXPOSED_BY, Metric
+from infra.grafana import render
 from infra.prometheus import rules
 from infra.prometheus.alerts import ALERTS
 from infra.prometheus.config import RULES
@@ -103,6 +104,7 @@ def alerts() -> str:
 
 
 ALERTMANAGER = ROOT / "infra" / "alertmanager" / "alertmanager.yml"
+DASHBOARDS = ROOT / "infra" / "grafana" / "dashboards"
 
 
 def yaml_file(content: Any) -> str:
@@ -118,4 +120,5 @@ def documents() -> dict[Path, str]:
         ROOT / "docs" / "alerts.md": alerts(),
         ALERTMANAGER: yaml_file(alertmanager.render(alertmanager.PRODUCTION)),
         **{RULES / name: yaml_file(content) for name, content in rules.files().items()},
+        **{DASHBOARDS / name: text for name, text in render.files().items()},
     }

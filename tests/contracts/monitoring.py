@@ -1,4 +1,4 @@
-"""What is generated for those who watch: the page of metrics, and Prometheus's rules."""
+"""What is generated for those who watch: the page of metrics, Prometheus's rules, dashboards."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import yaml
 
 from infra.alertmanager import config as alertmanager
 from infra.catalogue import CATALOGUE, EXPOSED_BY, Metric
+from infra.grafana import render
 from infra.prometheus import rules
 from infra.prometheus.alerts import ALERTS
 from infra.prometheus.config import RULES
@@ -112,6 +113,7 @@ def _from_docs(alert: str) -> str:
 
 
 ALERTMANAGER = ROOT / "infra" / "alertmanager" / "alertmanager.yml"
+DASHBOARDS = ROOT / "infra" / "grafana" / "dashboards"
 
 
 def yaml_file(content: Any) -> str:
@@ -127,4 +129,5 @@ def documents() -> dict[Path, str]:
         ROOT / "docs" / "alerts.md": alerts(),
         ALERTMANAGER: yaml_file(alertmanager.render(alertmanager.PRODUCTION)),
         **{RULES / name: yaml_file(content) for name, content in rules.files().items()},
+        **{DASHBOARDS / name: text for name, text in render.files().items()},
     }

@@ -1,0 +1,1 @@
+"""The dashboards, and what a Grafana is given to show them."""

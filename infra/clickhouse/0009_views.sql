@@ -545,7 +545,7 @@ CREATE OR REPLACE VIEW gaps
     gap_id     String                 COMMENT 'names the gap',
     source     LowCardinality(String) COMMENT 'whose ticks were missed',
     feed       LowCardinality(String) COMMENT 'of which feed',
-    cause      LowCardinality(String) COMMENT 'disconnected, stalled, asked, restarted or shed',
+    cause      LowCardinality(String) COMMENT 'disconnected, stalled, asked, restarted, shed or torn',
     state      LowCardinality(String) COMMENT 'open: ticks are being missed; ended: they flow again; filled, partial, unfillable: what the backfill could do',
     symbols    Array(LowCardinality(String)) COMMENT 'whose; empty for all that were followed',
     since      DateTime64(9, 'UTC')   COMMENT 'nothing is missing before',

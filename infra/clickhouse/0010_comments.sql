@@ -167,7 +167,7 @@ ALTER TABLE source_gaps
     COMMENT COLUMN event 'gap_opened, gap_ended (its bounds are known) or gap_closed (nothing more will be tried)',
     COMMENT COLUMN source 'whose ticks were missed',
     COMMENT COLUMN feed 'of which feed',
-    COMMENT COLUMN cause 'disconnected, stalled, asked, restarted or shed',
+    COMMENT COLUMN cause 'disconnected, stalled, asked, restarted, shed or torn',
     COMMENT COLUMN symbols 'whose; empty for all that were followed',
     COMMENT COLUMN since 'nothing is missing before',
     COMMENT COLUMN until_ns 'nanoseconds since the epoch from which on nothing is missing',

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -19,26 +17,12 @@ from infra.stack.toolchain import Monitoring
 from sinks.events import AlertEvent, AlertFired, AlertResolved
 from tests.infra.alertmanager.running import alertmanager
 from tests.sinks.alerts.payloads import INCIDENT, SECRET, notice, notification, signature
+from tests.sinks.processes import process_of, until_ready
 
 pytestmark = pytest.mark.service
 
 TOKEN = "a token"
-
-
-@contextlib.asynccontextmanager
-async def _process(env: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sinks.alerts"),
-        env={**os.environ, **env},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+MODULE = "sinks.alerts"
 
 
 @contextlib.asynccontextmanager
@@ -53,14 +37,8 @@ async def _history(
         "ALERTS_PORT": str(port),
         "METRICS_PORT": str(metrics),
     }
-    async with _process({**settings, **env}), aiohttp.ClientSession() as http:
-        async with asyncio.timeout(30):
-            while True:
-                with contextlib.suppress(aiohttp.ClientConnectorError):
-                    async with http.get(f"http://127.0.0.1:{metrics}/ready") as answer:
-                        if answer.status == 200:
-                            break
-                await asyncio.sleep(0.05)
+    async with process_of(MODULE, {**settings, **env}):
+        await until_ready(metrics)
         yield f"http://127.0.0.1:{port}"
 
 
@@ -164,7 +142,7 @@ async def test_without_kafka_the_teller_is_asked_to_come_again(
 )
 async def test_every_mistake_is_named(env: Mapping[str, str], code: int, sentence: str) -> None:
     """One sentence, and the exit code of its kind."""
-    async with _process(env) as process:
+    async with process_of(MODULE, env) as process:
         _, said = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == code
     assert said.decode().splitlines()[-1].startswith(sentence)

@@ -2,34 +2,17 @@
 
 import asyncio
 import contextlib
-import os
-import sys
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from infra import topics as declared
 from infra.kafka.batches import BatchProducer, Record
 from infra.kafka.broker import Broker
+from tests.sinks.processes import process_of, until_ready
 
-
-@contextlib.asynccontextmanager
-async def process_of(env: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The hub with these settings; killed where it has not ended."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sinks.hub"),
-        env={**os.environ, **env},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+MODULE = "sinks.hub"
 
 
 @contextlib.asynccontextmanager
@@ -48,14 +31,8 @@ async def running(
         "METRICS_PORT": str(ports[1]),
         **(more or {}),
     }
-    async with process_of(env) as process, aiohttp.ClientSession() as http:
-        async with asyncio.timeout(30):
-            ready = False
-            while not ready:
-                with contextlib.suppress(aiohttp.ClientConnectorError):
-                    async with http.get(f"http://127.0.0.1:{ports[1]}/ready") as response:
-                        ready = response.status == 200
-                await asyncio.sleep(0.05)
+    async with process_of(MODULE, env) as process:
+        await until_ready(ports[1])
         yield process
 
 

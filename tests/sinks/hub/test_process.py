@@ -24,8 +24,9 @@ from sinks.events import (
 )
 from tests.sinks.hub.client import talking
 from tests.sinks.hub.prices import SESSION, price, transition
-from tests.sinks.hub.running import process_of, running, write
+from tests.sinks.hub.running import MODULE, running, write
 from tests.sinks.hub.tokens import SECRET, an_admin
+from tests.sinks.processes import process_of
 
 pytestmark = pytest.mark.service
 
@@ -190,7 +191,7 @@ async def test_an_operators_wish_is_in_the_log(
 )
 async def test_every_mistake_is_named(env: Mapping[str, str], code: int, sentence: str) -> None:
     """One sentence, and the exit code of its kind."""
-    async with process_of(env) as process:
+    async with process_of(MODULE, env) as process:
         _, said = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == code
     assert said.decode().splitlines()[-1].startswith(sentence)
@@ -208,7 +209,7 @@ async def test_a_port_that_is_taken_is_named(
         "HUB_ANONYMOUS": "true",
         "HUB_PORT": str(port),
     }
-    async with taken, process_of(env) as process:
+    async with taken, process_of(MODULE, env) as process:
         _, said = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 73
     assert f"HUB_PORT: cannot listen on 127.0.0.1:{port}" in said.decode()

@@ -126,8 +126,7 @@ class Validate(Stage):
         async with self._one_at_a_time:
             await self.deliveries.settled()
             self._lanes.clear()
-            alpaca = await self.committed(topics.RAW_ALPACA)
-            yahoo = await self.committed(topics.RAW_YAHOO)
+            alpaca, yahoo = await self.committed(topics.RAW_ALPACA, topics.RAW_YAHOO)
             for partition in self.partitions_of(topics.RAW_ALPACA):
                 committed = Places(alpaca.get(partition, 0), yahoo.get(partition, 0))
                 await self._take_over(partition, committed)

@@ -21,7 +21,8 @@ from infra.topics import (
     TRANSITIONS,
     Topic,
 )
-from ingest.alpaca.session import Plan, Session
+from ingest.alpaca.outputs import Plan
+from ingest.alpaca.session import Session
 from ingest.alpaca.worker import AlpacaWorker
 from ingest.backfill.log import RawLog
 from ingest.backfill.stage import backfill

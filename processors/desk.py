@@ -128,7 +128,8 @@ class Desk:
         recent = self.book.seen.get(("alpaca", last.symbol))
         newest = recent[-1] if recent else None
         trade = newest if isinstance(newest, Trade) else None
-        event = self._warden.look(last, trade, comparison)
+        routed = self.route.source == "alpaca"
+        event = self._warden.look(last, trade, comparison, alpaca_routed=routed)
         if event is not None:
             out.quarantines.append(event)
             out.prices.extend(self.book.quarantine(event, self.route, now))

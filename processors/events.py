@@ -270,7 +270,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     raw_offset: int
 
 
-QuarantineReason = Literal["disagrees", "silent"]
+QuarantineReason = Literal["disagrees", "silent", "unheard"]
 
 
 class _Quarantine(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=snake):
@@ -280,7 +280,8 @@ class _Quarantine(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", 
 
     Attributes:
         reason: `disagrees`: Alpaca's price disagrees with Yahoo's persistently; `silent`: Alpaca
-            tells nothing of it while it tells of others, and Yahoo's price moves.
+            tells nothing of it while it tells of others, and Yahoo's price moves; `unheard`: Alpaca
+            has never told anything of it.
         detail: the same in words, with the figures that decided.
         at_ns: when that tick was received.
         fence: how often the symbol's own source has changed, this change included.

@@ -6,11 +6,14 @@ both raw topics in *one* order. How they come in is chance; so before a run of Y
 goes by that journal, and comes to the same verdicts.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from processors.events import Merged
+
+#: So many records are a run, at most.
+RUN_RECORDS = 1_000
 
 
 class HasOffset(Protocol):
@@ -31,6 +34,9 @@ class Places(NamedTuple):
     yahoo: int = 0
 
 
+BEGINNING = Places()
+
+
 def needed(merges: Iterable[Merged], after: Places) -> Places:
     """Return up to where the journal says what was taken."""
     alpaca, yahoo = after
@@ -40,41 +46,71 @@ def needed(merges: Iterable[Merged], after: Places) -> Places:
     return Places(alpaca, yahoo)
 
 
-def interleave(
-    alpaca: Sequence[R], yahoo: Sequence[R], merges: Iterable[Merged], after: Places
-) -> Iterator[Sequence[R]]:
+def in_order(
+    alpaca: Iterable[R],
+    yahoo: Iterable[R],
+    merges: Iterable[Merged],
+    after: Places = BEGINNING,
+    *,
+    written_at: Callable[[R], int],
+) -> Iterator[list[R]]:
     """Yield runs of one source's records each, in the order in which they were taken.
 
-    What the journal tells twice counts as told first. What it does not tell of yet comes last:
-    Alpaca's, and then Yahoo's.
+    What the journal tells twice counts as told first. What it does not tell of comes in the order
+    of the times at which it was written, of two at the same time Alpaca's first: nobody can know
+    better.
 
     Args:
-        alpaca: raw records, by offset.
+        alpaca: raw records, by offset; they come by the million, and are read as they are needed.
         yahoo: the same of the other source.
         merges: the journal.
         after: what was taken before; these records are passed over.
+        written_at: when a record was written.
 
     """
-    done_alpaca, done_yahoo = bisect(alpaca, after.alpaca), bisect(yahoo, after.yahoo)
+    records = _Peekable(record for record in alpaca if record.offset >= after.alpaca)
+    others = _Peekable(record for record in yahoo if record.offset >= after.yahoo)
     taken = after.yahoo
     for merged in merges:
         if merged.yahoo_until <= taken:
             continue
         taken = merged.yahoo_until
-        until = bisect(alpaca, merged.alpaca_until)
-        if until > done_alpaca:
-            yield alpaca[done_alpaca:until]
-            done_alpaca = until
-        until = bisect(yahoo, taken)
-        if until > done_yahoo:
-            yield yahoo[done_yahoo:until]
-            done_yahoo = until
-    if done_alpaca < len(alpaca):
-        yield alpaca[done_alpaca:]
-    if done_yahoo < len(yahoo):
-        yield yahoo[done_yahoo:]
+        if others.next is not None and others.next.offset < taken:
+            yield from _runs(records, _lies_before(merged.alpaca_until))
+            yield from _runs(others, _lies_before(taken))
+    while (other := others.next) is not None:
+        yield from _runs(records, partial(_was_written_by, written_at(other), written_at))
+        yield [other]
+        others.pass_on()
+    yield from _runs(records, lambda _: True)
 
 
-def bisect(records: Sequence[R], offset: int) -> int:
-    """Return the index of the first record at or after an offset."""
-    return bisect_left(records, offset, key=lambda record: record.offset)
+class _Peekable(Generic[R]):
+    """An iterator whose next record can be looked at."""
+
+    def __init__(self, records: Iterable[R]) -> None:
+        self._records = iter(records)
+        self.next = next(self._records, None)
+
+    def pass_on(self) -> None:
+        self.next = next(self._records, None)
+
+
+def _lies_before(offset: int) -> Callable[[HasOffset], bool]:
+    return lambda record: record.offset < offset
+
+
+def _was_written_by(time: int, written_at: Callable[[R], int], record: R) -> bool:
+    return written_at(record) <= time
+
+
+def _runs(records: _Peekable[R], belongs: Callable[[R], bool]) -> Iterator[list[R]]:
+    run: list[R] = []
+    while (record := records.next) is not None and belongs(record):
+        run.append(record)
+        records.pass_on()
+        if len(run) == RUN_RECORDS:
+            yield run
+            run = []
+    if run:
+        yield run

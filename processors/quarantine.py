@@ -1,13 +1,16 @@
 """Which symbols are not to be taken from Alpaca, whatever the route is? Pure; one partition.
 
-A source can be well and wrong about one symbol. Two things speak against Alpaca's price of it:
+A source can be well and wrong about one symbol. Three things speak against Alpaca's price of it:
 
     disagrees   three comparisons in a row, over twenty seconds or more, are inconsistent
     silent      Alpaca has told no trade of it for two minutes, while it has of others; Yahoo has
                 told two sales since, and its price is more than 1 % away
+    unheard     Alpaca has told no trade of it at all, although for two minutes it was the routed
+                source; Yahoo has told two sales in that time. It is beyond what the plan has room
+                for, or is not traded at that exchange
 
 and it is taken from there again when comparisons in a row are consistent: three over twenty seconds
-where it disagreed, one where it was silent, because a comparison takes a fresh trade. Nothing is
+where it disagreed, else one, because a comparison takes a fresh trade. Nothing is
 looked at while the symbol is halted or its market closed: then nobody is expected to say anything.
 
 A symbol that trades seldom at Alpaca's exchange is silent by nature. That harms nobody until the
@@ -47,6 +50,7 @@ class _Suspicion:
         count, since_ns: how many in a row said so, and when the first did.
         sales: how many sales Yahoo has told in Alpaca's present silence.
         sale_ns: the market time of the last of them.
+        unheard_ns: when the first of them was told, where Alpaca never told a trade.
 
     """
 
@@ -55,6 +59,7 @@ class _Suspicion:
     since_ns: int = 0
     sales: int = 0
     sale_ns: int = 0
+    unheard_ns: int = 0
 
 
 class Warden:
@@ -80,7 +85,12 @@ class Warden:
         self._newest_ns = max(self._newest_ns, trade.market_time_ns)
 
     def look(
-        self, last: Last, trade: Trade | None, comparison: Comparison | None
+        self,
+        last: Last,
+        trade: Trade | None,
+        comparison: Comparison | None,
+        *,
+        alpaca_routed: bool,
     ) -> QuarantineEvent | None:
         """Look at a symbol that Yahoo told a price of, while it is traded.
 
@@ -88,6 +98,7 @@ class Warden:
             last: what Yahoo told.
             trade: Alpaca's newest trade of the symbol, as far as is known.
             comparison: what the two came to, where they could be compared.
+            alpaca_routed: whether prices go out from Alpaca.
 
         """
         suspicion = self._suspicions.setdefault(last.symbol, _Suspicion())
@@ -95,7 +106,7 @@ class Warden:
             _count(suspicion, comparison)
         reason = self._reasons.get(last.symbol)
         if reason is None:
-            found = self._doubt(suspicion, last, trade, comparison)
+            found = self._doubt(suspicion, last, trade, comparison, alpaca_routed=alpaca_routed)
         else:
             found = _return(suspicion, last, reason, comparison)
         if found is None:
@@ -118,7 +129,13 @@ class Warden:
         return event
 
     def _doubt(
-        self, suspicion: _Suspicion, last: Last, trade: Trade | None, comparison: Comparison | None
+        self,
+        suspicion: _Suspicion,
+        last: Last,
+        trade: Trade | None,
+        comparison: Comparison | None,
+        *,
+        alpaca_routed: bool,
     ) -> tuple[QuarantineReason, str] | None:
         """Return why a symbol is not to be taken from Alpaca, if so."""
         if comparison is not None and _row(suspicion, last, "inconsistent", COMPARISONS):
@@ -127,7 +144,12 @@ class Warden:
                 f"{comparison.delta_percent:.1f} %: {comparison.alpaca_price} at Alpaca, "
                 f"{comparison.yahoo_price} at Yahoo"
             )
-        if trade is None or not self._is_silent(suspicion, last, trade):
+        if trade is None:
+            if alpaca_routed:
+                return _unheard(suspicion, last)
+            suspicion.sales = suspicion.unheard_ns = 0
+            return None
+        if not self._is_silent(suspicion, last, trade):
             return None
         silent = (last.market_time_ns - trade.market_time_ns) / NS
         return "silent", (
@@ -140,9 +162,7 @@ class Warden:
         if moment - trade.market_time_ns < SILENT_NS or self._newest_ns < moment:
             suspicion.sales = 0
             return False
-        if moment > suspicion.sale_ns:
-            suspicion.sales += 1
-            suspicion.sale_ns = moment
+        _count_sale(suspicion, last)
         moved = 100 * abs(last.price - trade.price) / trade.price
         return suspicion.sales >= SALES and moved > MOVED_PERCENT
 
@@ -152,6 +172,26 @@ def _count(suspicion: _Suspicion, comparison: Comparison) -> None:
         suspicion.verdict, suspicion.count = comparison.verdict, 0
         suspicion.since_ns = comparison.compared_at_ns
     suspicion.count += 1
+
+
+def _count_sale(suspicion: _Suspicion, last: Last) -> None:
+    if last.market_time_ns > suspicion.sale_ns:
+        suspicion.sales += 1
+        suspicion.sale_ns = last.market_time_ns
+
+
+def _unheard(suspicion: _Suspicion, last: Last) -> tuple[QuarantineReason, str] | None:
+    """Return why a symbol that Alpaca never told of is to be taken from Yahoo, if it is by now."""
+    _count_sale(suspicion, last)
+    if not suspicion.unheard_ns:
+        suspicion.unheard_ns = last.received_at_ns
+    waited_ns = last.received_at_ns - suspicion.unheard_ns
+    if waited_ns < SILENT_NS or suspicion.sales < SALES:
+        return None
+    return "unheard", (
+        f"Alpaca, which is routed, has told no trade; Yahoo has told {suspicion.sales} sales in "
+        f"{waited_ns / NS:.0f} s"
+    )
 
 
 def _row(suspicion: _Suspicion, last: Last, verdict: str, count: int) -> bool:

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS symbol_quarantines
     at_ns          Int64 EPHEMERAL,
     at             DateTime64(9, 'UTC') DEFAULT fromUnixTimestamp64Nano(at_ns, 'UTC') COMMENT 'when the tick that decided it was received' CODEC(Delta, ZSTD(1)),
     event          LowCardinality(String) COMMENT 'quarantine_began, quarantine_ended' CODEC(ZSTD(1)),
-    reason         LowCardinality(String) COMMENT 'disagrees, silent' CODEC(ZSTD(1)),
+    reason         LowCardinality(String) COMMENT 'disagrees, silent, unheard' CODEC(ZSTD(1)),
     detail         String CODEC(ZSTD(1)),
     fence          Int64 COMMENT 'how often the symbol''s own source has changed, this change included' CODEC(ZSTD(1)),
     raw_topic      LowCardinality(String) CODEC(ZSTD(1)),

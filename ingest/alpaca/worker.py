@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from infra.telemetry import Meters
 from infra.topics import RAW_ALPACA
-from ingest.alpaca.session import (
+from ingest.alpaca.outputs import (
     Close,
     Closure,
     Open,
@@ -25,9 +25,9 @@ from ingest.alpaca.session import (
     Reconnected,
     Resubscribed,
     Send,
-    Session,
-    State,
 )
+from ingest.alpaca.session import Session
+from ingest.alpaca.states import State
 from ingest.alpaca.wire import CONTENT_TYPES, Encoding
 from ingest.clock import Now, every, read_clock
 from ingest.events import (

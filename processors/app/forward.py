@@ -84,7 +84,7 @@ class Forward(Stage):
             del self._desks[partition]
             self._recalled.pop(partition, None)
             self._memory.forget(partition)
-        committed = await self.committed(topics.VALID)
+        [committed] = await self.committed(topics.VALID)
         for partition in owned - set(self._desks):
             self._desks[partition] = await self._take_over(partition, committed.get(partition, 0))
             self._unfinished.add(partition)

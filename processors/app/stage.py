@@ -95,16 +95,21 @@ class Stage:
         name = self.settings.topic(topic.name)
         return {tp.partition for tp in self.app.consumer.assignment() if tp.topic == name}
 
-    async def committed(self, topic: topics.Topic) -> dict[int, int]:
-        """Return, by partition of ours, the offset from which a topic's records will come now.
+    async def committed(self, *of: topics.Topic) -> list[dict[int, int]]:
+        """Return, by partition of ours, the offset from which each topic's records will come now.
 
         To be asked while the state is recovered. 0 where the group has committed nothing.
         """
-        name = self.settings.topic(topic.name)
         offsets = await self.app.consumer.seek_to_committed()  # type: ignore[attr-defined]
-        return {
-            tp.partition: max(offset or 0, 0) for tp, offset in offsets.items() if tp.topic == name
-        }
+        names = [self.settings.topic(topic.name) for topic in of]
+        return [
+            {
+                tp.partition: max(offset or 0, 0)
+                for tp, offset in offsets.items()
+                if tp.topic == name
+            }
+            for name in names
+        ]
 
     def end_of(self, topic: topics.Topic, partition: int) -> int:
         """Return the offset at which a partition of ours ended when it was last looked at."""

@@ -19,7 +19,7 @@ from processors.chunks import CHUNK_RECORDS
 from processors.events import BreakerEvent, Merged, RejectedTick, ValidTick
 from processors.judge import Judge, Judged, SymbolState, rejections
 from processors.memory import Recollection
-from processors.merge import Places, interleave, needed
+from processors.merge import Places, in_order, needed
 from processors.records import breaker_record, tick_record
 from processors.settings import ProcessorSettings
 from processors.validate import Placed, Position, judge_all
@@ -126,8 +126,7 @@ class Validate(Stage):
         async with self._one_at_a_time:
             await self.deliveries.settled()
             self._lanes.clear()
-            alpaca = await self.committed(topics.RAW_ALPACA)
-            yahoo = await self.committed(topics.RAW_YAHOO)
+            alpaca, yahoo = await self.committed(topics.RAW_ALPACA, topics.RAW_YAHOO)
             for partition in self.partitions_of(topics.RAW_ALPACA):
                 committed = Places(alpaca.get(partition, 0), yahoo.get(partition, 0))
                 await self._take_over(partition, committed)
@@ -145,7 +144,7 @@ class Validate(Stage):
         until = Places(max(told.alpaca, committed.alpaca), max(told.yahoo, committed.yahoo))
         alpaca = await self._read(topics.RAW_ALPACA, partition, floor.alpaca, until.alpaca)
         yahoo = await self._read(topics.RAW_YAHOO, partition, floor.yahoo, until.yahoo)
-        for run in interleave(alpaca, yahoo, merges, floor):
+        for run in in_order(alpaca, yahoo, merges, floor, written_at=lambda r: r.timestamp):
             topic = self._sources[run[0].topic].name
             done = _by_topic(committed)[topic]
             for records in _cut(run, done):

@@ -33,6 +33,7 @@ from processors.events import (
 from processors.forward import Route, route_of
 from processors.judge import Judge, rejections
 from processors.looks import Look
+from processors.merge import in_order
 from processors.records import (
     answer_record,
     breaker_record,
@@ -42,7 +43,6 @@ from processors.records import (
     tick_record,
     transition_record,
 )
-from processors.replay.order import in_order
 from processors.replay.route import Decided, decided
 from processors.validate import Position, judge_all
 
@@ -140,7 +140,8 @@ def replay(
         switches = _decoded(_taken, journals.get(_TICKS[0], ()))
         merges = _decoded(_merged, journals.get(_TICKS[1], ()))
         lane = Lane(partition, header, known, switches)
-        yield from lane.take_all(in_order(alpaca, yahoo, merges))
+        runs = in_order(alpaca, yahoo, merges, written_at=lambda record: record.timestamp_ms)
+        yield from lane.take_all(runs)
         yield from lane.end()
 
 

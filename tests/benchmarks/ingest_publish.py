@@ -24,7 +24,8 @@ from infra.kafka.admin import delete_topics, ensure_topics
 from infra.kafka.batches import BatchProducer
 from infra.market_calendar import ALWAYS_OPEN
 from infra.topics import RAW_ALPACA
-from ingest.alpaca.session import Plan, Received, Session
+from ingest.alpaca.outputs import Plan, Received
+from ingest.alpaca.session import Session
 from ingest.alpaca.wire import Encoding
 from ingest.clock import read_clock
 from ingest.keys import Keys

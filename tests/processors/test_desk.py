@@ -65,6 +65,20 @@ def test_a_symbol_that_disagrees_goes_out_from_yahoo_and_comes_back() -> None:
     assert [p.fence for p in out.prices] == [0] * 5 + [1] * 5 + [2] * 1
 
 
+def test_a_symbol_beyond_the_plan_goes_out_from_yahoo_while_alpaca_is_routed() -> None:
+    """Alpaca tells of another alone; two minutes of that, and the price that is known is sent."""
+    desk = Desk(ALWAYS_OPEN)
+    desk.learn(Route(1, "alpaca", 0))
+    ticks: list[Any] = []
+    for i in range(12):
+        others = msgspec.structs.replace(trade(i, 15 * i * NS, 100), symbol="B")
+        ticks += [others, last(i, 15 * i * NS + NS, 50 + i)]
+    out = desk.take_all(ticks, NOW)
+    assert [(e.symbol, e.reason, e.fence) for e in out.quarantines] == [("A", "unheard", 1)]
+    sent = [(p.source, p.price, p.is_real_time) for p in out.prices if p.symbol == "A"]
+    assert sent == [("yahoo", 50 + i, False) for i in range(8, 12)]
+
+
 def test_while_what_was_decided_is_folded_again_nothing_is_decided() -> None:
     """What speaks for it is not all remembered: the log of quarantines says what was decided."""
     desk = Desk(ALWAYS_OPEN)

@@ -1,7 +1,5 @@
 """What speaks against Alpaca's price of one symbol, and what for it again."""
 
-from typing import Any
-
 import msgspec
 import pytest
 from hypothesis import given
@@ -42,14 +40,21 @@ class Watch:
         """Yahoo tells a sale that can be compared."""
         sale = last(second, T0 + second * NS, 100)
         found = comparison(second, consistent=consistent)
-        return self.warden.look(sale, trade(second, T0 + second * NS, 100), found)
+        newest = trade(second, T0 + second * NS, 100)
+        return self.warden.look(sale, newest, found, alpaca_routed=True)
 
     def sold(
-        self, second: int, price: float, alpaca: tuple[int, float] | None = (0, 100.0)
+        self,
+        second: int,
+        price: float,
+        alpaca: tuple[int, float] | None = (0, 100.0),
+        *,
+        routed: bool = True,
     ) -> QuarantineEvent | None:
         """Yahoo tells a sale that cannot be compared; Alpaca's last trade was (second, price)."""
         known = trade(1, T0 + alpaca[0] * NS, alpaca[1]) if alpaca else None
-        return self.warden.look(last(second, T0 + second * NS, price), known, None)
+        sale = last(second, T0 + second * NS, price)
+        return self.warden.look(sale, known, None, alpaca_routed=routed)
 
     def others(self, second: int) -> None:
         """Alpaca tells a trade of another symbol."""
@@ -128,11 +133,12 @@ def test_a_silent_symbol_whose_price_moved_is_put_in_quarantine() -> None:
         (SILENT - 20, 102, SILENT + 60, (0, 100.0)),  # for less than two minutes
         (SILENT, 101, SILENT + 60, (0, 100.0)),  # Yahoo's price has not moved
         (SILENT, 102, SILENT, (0, 100.0)),  # Alpaca tells of nobody: that is the router's business
-        (SILENT, 102, SILENT + 60, None),  # it was never told of
         (SILENT, 102, SILENT + 60, (SILENT + 30, 100.0)),  # it was told of later than Yahoo's sale
     ],
 )
-def test_silence_that_means_nothing(begin: int, price: float, others: int, alpaca: Any) -> None:
+def test_silence_that_means_nothing(
+    begin: int, price: float, others: int, alpaca: tuple[int, float]
+) -> None:
     """Each of what has to come together is needed."""
     watch = Watch()
     watch.others(others)
@@ -149,6 +155,42 @@ def test_a_silent_symbol_returns_with_the_first_trade_that_agrees() -> None:
     assert watch.sold(SILENT + 30, 103) is None
     assert watch.compared(SILENT + 45, consistent=False) is None
     assert isinstance(watch.compared(SILENT + 60, consistent=True), QuarantineEnded)
+
+
+def test_a_symbol_that_alpaca_never_tells_of_goes_out_from_yahoo() -> None:
+    """It lies beyond the plan, or does not trade at that exchange: two sales in two minutes do."""
+    watch = Watch()
+    assert watch.sold(0, 100, None) is None
+    assert watch.sold(SILENT - 1, 100, None) is None
+    event = watch.sold(SILENT, 100, None)
+    assert isinstance(event, QuarantineBegan)
+    assert event.reason == "unheard"
+    assert event.detail == (
+        "Alpaca, which is routed, has told no trade; Yahoo has told 3 sales in 120 s"
+    )
+    assert isinstance(watch.compared(SILENT + 1, consistent=True), QuarantineEnded)
+
+
+def test_a_symbol_that_was_not_heard_is_no_matter_while_alpaca_is_not_routed() -> None:
+    """Then it goes out from Yahoo as everything does, and Alpaca may be down."""
+    watch = Watch()
+    for second in (0, SILENT // 2):
+        watch.sold(second, 100, None)
+    watch.sold(SILENT - 1, 100, None, routed=False)
+    assert watch.sold(SILENT, 100, None) is None
+    assert watch.sold(2 * SILENT - 1, 100, None) is None
+    assert watch.sold(2 * SILENT, 100, None) is not None
+
+
+def test_one_sale_that_is_told_for_ever_is_no_trade() -> None:
+    """A symbol that nobody trades has no price to send."""
+    watch = Watch()
+    sale = last(1, T0, 100)
+    found = []
+    for second in range(0, 3 * SILENT, 60):
+        again = msgspec.structs.replace(sale, received_at_ns=T0 + second * NS)
+        found.append(watch.warden.look(again, None, None, alpaca_routed=True))
+    assert set(found) == {None}
 
 
 def test_a_successor_goes_on_from_what_was_decided() -> None:

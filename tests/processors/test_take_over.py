@@ -24,7 +24,7 @@ from ingest.events import RawTick
 from processors.breaker import NS
 from processors.events import Merged
 from processors.judge import Judge
-from processors.merge import Places, interleave
+from processors.merge import in_order
 from processors.validate import Position, judge_all, reject
 
 pytestmark = pytest.mark.service
@@ -177,7 +177,8 @@ class Workers:
         for partition in range(TICK_PARTITIONS):
             journal = [msgspec.json.decode(r.value, type=Merged) for r in merges[partition]]
             judge, events = Judge(ALWAYS_OPEN), list[Any]()
-            for run in interleave(alpaca[partition], yahoo[partition], journal, Places()):
+            both = alpaca[partition], yahoo[partition]
+            for run in in_order(*both, journal, written_at=lambda r: r.timestamp):
                 placed = {r.offset: (r.value, Position(*_place_of(r))) for r in run}
                 valid, rejected = judge_all(placed.values(), SYMBOLS)
                 judged = judge.take_all(valid)

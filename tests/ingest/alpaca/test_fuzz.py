@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from infra.market_calendar import ALWAYS_OPEN
-from ingest.alpaca.session import Closure, Open, Plan, Received, Session, State
+from ingest.alpaca.outputs import Closure, Open, Plan, Received
+from ingest.alpaca.session import Session
+from ingest.alpaca.states import State
 from ingest.alpaca.wire import Encoding
 from ingest.clock import Now
 from ingest.events import RawTick
@@ -100,5 +102,5 @@ def test_no_frame_stops_the_session_or_is_lost(encoding: Encoding) -> None:
                     assert decoder.decode(msgspec.json.encode(tick)) == tick
     assert streamed > FRAMES / 10, "hardly anything got through"
     # a vendor can make up names: what is remembered by name is bounded by what we want
-    assert session._halted <= set(SYMBOLS)
+    assert session._hearing._halted <= set(SYMBOLS)
     assert set(session.subscription.malformed) <= set(SYMBOLS)

@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from ingest.alpaca.session import (
+from ingest.alpaca.outputs import (
     Close,
     Closure,
     Open,
@@ -26,9 +26,9 @@ from ingest.alpaca.session import (
     Reconnected,
     Resubscribed,
     Send,
-    Session,
-    State,
 )
+from ingest.alpaca.session import Session
+from ingest.alpaca.states import State
 from ingest.alpaca.wire import CODES, Encoding
 from ingest.clock import Now
 from ingest.events import GapEnded, GapOpened, SourceStatus, SymbolsImpaired, SymbolsRestored
@@ -328,13 +328,13 @@ class AnyLife(RuleBasedStateMachine):
         def ours(symbols: Iterable[str]) -> bool:
             return set(symbols) <= wanted
 
-        assert ours(session._halted)
-        assert ours(session._silence.counts)
-        assert ours(session._silence._paces)
-        assert ours(session._silent)
+        assert ours(session._hearing._halted)
+        assert ours(session._hearing._silence.counts)
+        assert ours(session._hearing._silence._paces)
+        assert ours(session._hearing._silent)
         assert ours(session.subscription.malformed)
         assert ours(session.subscription.beyond)
-        assert len(session._gaps) <= 1
+        assert len(session._hearing._gaps) <= 1
         suspects = [symbol for group in session.subscription._suspects for symbol in group]
         assert len(suspects) == len(set(suspects)) <= len(NAMES)
 

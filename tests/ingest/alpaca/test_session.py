@@ -10,19 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.market_calendar import ALWAYS_OPEN
-from ingest.alpaca.session import (
-    AUTHENTICATIONS,
-    IN_USE_ELSEWHERE,
-    LOCAL,
-    LOOK_S,
-    REFUSALS_BELIEVED,
-    REPEATS,
-    SIGNALS,
-    TRANSITIONS,
+from ingest.alpaca.hearing import LOOK_S, Market
+from ingest.alpaca.outputs import (
     Close,
     Closure,
-    LocalProtocolError,
-    Market,
     Open,
     Output,
     Patience,
@@ -32,7 +23,14 @@ from ingest.alpaca.session import (
     Reconnected,
     Resubscribed,
     Send,
-    Session,
+)
+from ingest.alpaca.session import AUTHENTICATIONS, IN_USE_ELSEWHERE, REFUSALS_BELIEVED, Session
+from ingest.alpaca.states import (
+    LOCAL,
+    REPEATS,
+    SIGNALS,
+    TRANSITIONS,
+    LocalProtocolError,
     Signal,
     State,
 )

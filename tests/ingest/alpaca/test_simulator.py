@@ -16,7 +16,7 @@ from infra.simulators.ledger import Ledger
 from infra.simulators.ledger import read as read_ledger
 from infra.simulators.market import Market
 from infra.topics import RAW_ALPACA
-from ingest.alpaca.session import Patience
+from ingest.alpaca.outputs import Patience
 from ingest.alpaca.worker import Timings
 from ingest.events import (
     Disconnected,

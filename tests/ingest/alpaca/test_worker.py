@@ -18,7 +18,7 @@ from websockets.frames import Close as CloseFrame
 from websockets.http11 import Request, Response
 
 from infra.topics import RAW_ALPACA
-from ingest.alpaca.session import Closure, Patience
+from ingest.alpaca.outputs import Closure, Patience
 from ingest.alpaca.wire import Encoding
 from ingest.alpaca.worker import FRAGMENT_BYTES, Timings, closure, refusal
 from ingest.clock import read_clock

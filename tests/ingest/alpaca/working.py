@@ -10,7 +10,8 @@ import msgspec
 from infra.market_calendar import ALWAYS_OPEN
 from infra.telemetry import Meters
 from infra.topics import SOURCES_GAPS
-from ingest.alpaca.session import Patience, Plan, Session
+from ingest.alpaca.outputs import Patience, Plan
+from ingest.alpaca.session import Session
 from ingest.alpaca.wire import Encoding
 from ingest.alpaca.worker import AlpacaWorker, Timings
 from ingest.clock import read_clock

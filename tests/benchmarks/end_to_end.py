@@ -20,8 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.topics import RAW_ALPACA, ROUTED
-from tests.journeys.conftest import free_offset
-from tests.journeys.running import Stack
+from tests.journeys.running import Stack, a_stack
 
 WARM_UP_SECONDS = 10
 
@@ -37,13 +36,9 @@ class Price(msgspec.Struct):
 async def measure(rate: int, seconds: float) -> tuple[dict[str, list[float]], float]:
     """Return milliseconds by leg, and the raw ticks a second that really came."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        stack = Stack(Path(folder) / "stack" / "data", free_offset(), {}, "--rate", str(rate))
-        try:
-            await stack.start()
+        async with a_stack(Path(folder), "--rate", str(rate)) as stack:
             await asyncio.sleep(WARM_UP_SECONDS)
             return await read_tail(stack, seconds)
-        finally:
-            await stack.stop()
 
 
 async def read_tail(stack: Stack, seconds: float) -> tuple[dict[str, list[float]], float]:

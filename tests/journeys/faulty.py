@@ -24,8 +24,7 @@ from infra import topics
 from infra.capture import Header, Reader
 from infra.stack.plan import HOST
 from processors.events import RoutedPrice, RouterTransition
-from tests.journeys.conftest import free_offset
-from tests.journeys.running import Stack
+from tests.journeys.running import Stack, a_stack
 
 #: Where the capture is kept.
 GOLDEN = Path(__file__).parent.parent / "processors" / "replay" / "faulty.capture"
@@ -239,17 +238,13 @@ def same(live: Places, again: Places) -> None:
 async def main() -> None:
     """Run it, and keep the capture."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        stack = Stack(Path(folder) / "stack" / "data", free_offset(), {}, "--rate", str(RATE))
         file = Path(folder) / GOLDEN.name
-        try:
-            await stack.start()
+        async with a_stack(Path(folder), "--rate", str(RATE)) as stack:
             await go_wrong(stack)
             await fail(stack)
             await settled(stack)
             await capture(stack, file)
             same(await written(stack, header_of(file)), await replayed(file, Path(folder) / "l"))
-        finally:
-            await stack.stop()
         shutil.copy(file, GOLDEN)
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,30 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from infra.stack import board as boards
-from infra.stack.plan import PORTS
+from infra.stack.plan import HOST, PORTS
 from infra.stack.supervisor import State, Status
 
+#: Bound, with an offset, for as long as the offset is somebody's: no port of a stack itself.
+OFFSETS_PORT = 19_000
 READY_SECONDS = 120.0
 #: What the stack promises, and what the interpreter takes on top.
 END_SECONDS = 10.0 + 3.0
+
+
+@contextlib.contextmanager
+def ports_of_its_own() -> Iterator[int]:
+    """Hold a port offset at which all ports of a stack are free; no other test gets it."""
+    numbers = [number for ports in PORTS.values() for number, _ in ports]
+    for offset in itertools.count(2_000, 100):
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
+            held.enter_context(socket.socket()).bind((HOST, OFFSETS_PORT + offset))
+            with contextlib.ExitStack() as probes:
+                for number in numbers:
+                    probes.enter_context(socket.socket()).bind((HOST, number + offset))
+            held_on = held.pop_all()
+            break
+    with held_on:
+        yield offset
 
 
 class Stack:
@@ -188,3 +208,17 @@ class Stack:
                     for records in (await consumer.getmany(tp, timeout_ms=500)).values():
                         found += records
         return found
+
+
+@contextlib.asynccontextmanager
+async def a_stack(
+    folder: Path, *options: str, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Stack]:
+    """Run a stack on ports of its own for the length of the block, and see it end in order."""
+    with ports_of_its_own() as offset:
+        stack = Stack(folder / "stack" / "data", offset, env or {}, *options)
+        try:
+            await stack.start()
+            yield stack
+        finally:
+            await stack.stop()

@@ -11,10 +11,16 @@ Nothing is compared
 * twice: a price that Yahoo says again, and ticks that fill a gap, are no news.
 
 Volumes are never compared: Alpaca's feed has a few percent of the market's.
+
+What is kept can be written down: the minutes that are over once each, as pages, and the rest with
+all else that changes.
 """
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+
+import msgspec
 
 from infra.market_calendar import Calendar
 from processors.events import Comparison, Last, Status, Trade, ValidTick
@@ -28,19 +34,56 @@ TOLERANCE_PERCENT = 5.0
 STALE_NS = 60 * NS
 #: Yahoo's moment may be so long ago.
 KEPT_NS = 20 * 60 * NS
+MINUTE_NS = 60 * NS
+#: So many pages a symbol has at most: those that are needed, and some that are being written.
+PAGES = 32
 #: How many seconds' trades are dropped at a time: so that forgetting costs next to nothing.
 SLACK = 256
+
+
+Traded = tuple[int, float, int]
+"""The market time, the price and the offset of a trade of Alpaca's."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A symbol's trades of a minute that is over, one a second.
+
+    Attributes:
+        minute: how many minutes after the epoch.
+        trades: by time.
+
+    """
+
+    minute: int
+    trades: list[Traded]
+
+
+class Heard(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is remembered of one symbol, to compare it.
+
+    Attributes:
+        trades: Alpaca's, one a second, that are on no page.
+        compared_ns: Yahoo's last moment that was compared.
+        halted_ns: when the symbol was halted; None where it is not.
+
+    """
+
+    trades: list[Traded] = []
+    compared_ns: int = 0
+    halted_ns: int | None = None
 
 
 class History:
     """One symbol's trades of the last twenty minutes, the newest of each second."""
 
-    __slots__ = ("_offsets", "_prices", "_times")
+    __slots__ = ("_offsets", "_paged_ns", "_prices", "_times")
 
     def __init__(self) -> None:
         self._times = array("q")
         self._prices = array("d")
         self._offsets = array("q")
+        #: What happened before is on pages.
+        self._paged_ns = 0
 
     def __len__(self) -> int:
         """Return how many trades are kept."""
@@ -61,11 +104,44 @@ class History:
             del times[:SLACK], self._prices[:SLACK], self._offsets[:SLACK]
 
     def at(self, moment_ns: int) -> tuple[int, float, int] | None:
-        """Return time, price and offset of the newest trade at or before a moment."""
+        """Return the newest trade at or before a moment; None where that is too long ago."""
         index = bisect_right(self._times, moment_ns) - 1
-        if index < 0:
+        if index < 0 or moment_ns < self._times[-1] - KEPT_NS:
             return None
+        return self._trade(index)
+
+    @property
+    def newest_ns(self) -> int:
+        """When the newest trade happened."""
+        return self._times[-1]
+
+    def _trade(self, index: int) -> Traded:
         return self._times[index], self._prices[index], self._offsets[index]
+
+    def turn(self) -> list[Page]:
+        """Return the pages of minutes that are over, and on no page yet."""
+        begun = self._times[-1] // MINUTE_NS
+        pages: dict[int, list[Traded]] = {}
+        for index in range(bisect_left(self._times, self._paged_ns), len(self._times)):
+            minute = self._times[index] // MINUTE_NS
+            if minute < begun:
+                pages.setdefault(minute, []).append(self._trade(index))
+        self._paged_ns = begun * MINUTE_NS
+        return [Page(minute, trades) for minute, trades in pages.items()]
+
+    def rest(self) -> list[Traded]:
+        """Return the trades that are on no page."""
+        first = bisect_left(self._times, self._paged_ns)
+        return [self._trade(index) for index in range(first, len(self._times))]
+
+    def restore(self, pages: Iterable[Page], rest: Iterable[Traded]) -> None:
+        """Take up what was written down."""
+        for page in pages:
+            for trade in page.trades:
+                self.add(*trade)
+            self._paged_ns = (page.minute + 1) * MINUTE_NS
+        for trade in rest:
+            self.add(*trade)
 
 
 class Comparer:
@@ -82,6 +158,40 @@ class Comparer:
         self._compared: dict[str, int] = {}
         #: By symbol, when it was halted.
         self._halted: dict[str, int] = {}
+
+    def state(self, symbol: str) -> Heard:
+        """Return what is remembered of a symbol, but for its pages."""
+        history = self._trades.get(symbol)
+        return Heard(
+            trades=history.rest() if history else [],
+            compared_ns=self._compared.get(symbol, 0),
+            halted_ns=self._halted.get(symbol),
+        )
+
+    def turn(self, symbol: str) -> list[Page]:
+        """Return a symbol's pages that were not returned before."""
+        history = self._trades.get(symbol)
+        return history.turn() if history else []
+
+    def restore(self, symbol: str, heard: Heard, pages: Iterable[Page]) -> None:
+        """Take up what was remembered of a symbol.
+
+        Pages that are newer than what was remembered with them are of a worker that died before it
+        had written all: what they tell comes again.
+        """
+        if heard.trades:
+            begun = heard.trades[0][0] // MINUTE_NS
+            kept = [p for p in pages if begun - KEPT_NS // MINUTE_NS - 1 <= p.minute < begun]
+            history = self._trades[symbol] = History()
+            history.restore(sorted(kept, key=lambda page: page.minute), heard.trades)
+        if heard.compared_ns:
+            self._compared[symbol] = heard.compared_ns
+        if heard.halted_ns is not None:
+            self._halted[symbol] = heard.halted_ns
+
+    def newest_ns(self) -> int:
+        """Return when the newest trade of any symbol happened; 0 where there is none."""
+        return max((history.newest_ns for history in self._trades.values()), default=0)
 
     def take(self, tick: ValidTick) -> Comparison | None:
         """Take a tick, and return the comparison that it makes possible."""

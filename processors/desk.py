@@ -6,11 +6,13 @@ Ticks are taken in the order of the log, each under the epoch of its receipt; se
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from infra.market_calendar import Calendar
-from processors.compare import Comparer
+from processors.compare import Comparer, Heard, Page
 from processors.events import (
     Comparison,
     Last,
@@ -21,8 +23,8 @@ from processors.events import (
     Trade,
     ValidTick,
 )
-from processors.forward import NO_ROUTE, Book, Route, SymbolState
-from processors.quarantine import Warden
+from processors.forward import NO_ROUTE, Book, BookEntry, Route, place_of
+from processors.quarantine import Suspicion, Warden
 
 
 class Forwarded(NamedTuple):
@@ -31,6 +33,28 @@ class Forwarded(NamedTuple):
     prices: list[RoutedPrice]
     comparisons: list[Comparison]
     quarantines: list[QuarantineEvent]
+
+
+class SymbolState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a partition remembers of one symbol (`forward.symbols`), but for its pages.
+
+    Attributes:
+        book: its prices.
+        heard: what it takes to compare it.
+        suspicion: what was heard since it was last decided whether it is in quarantine.
+
+    """
+
+    book: BookEntry
+    heard: Heard = Heard()
+    suspicion: Suspicion | None = None
+
+
+Place = tuple[str, int, int]
+"""A raw tick's topic, partition and offset."""
+
+Identity = tuple[str, str, int, int, int]
+"""What tells one routed price from all others: symbol, raw topic and offset, epoch and fence."""
 
 
 class Desk:
@@ -48,9 +72,17 @@ class Desk:
         self.route = NO_ROUTE
         self._comparer = Comparer(calendar)
         self._warden = Warden()
+        #: Quarantines that were decided already, by the tick that did it.
+        self._decided: dict[Place, QuarantineEvent] = {}
         #: Which routes came into force, and where; for its owner to write down, and to clear.
         self.taken: list[RouteTaken] = []
         self._ahead: deque[Route] = deque()
+        #: What went out before this desk was taken over, and may be found again; the last epoch of
+        #: it, and by symbol the newest price.
+        self._told: set[Identity] = set()
+        self._told_epoch = 0
+        self._told_until = 0
+        self._newest_told: dict[str, RoutedPrice] = {}
         self._next_at: float = math.inf
         self._last: ValidTick | None = None
 
@@ -65,24 +97,65 @@ class Desk:
             self._ahead.append(route)
             self._look_ahead()
 
-    def go_on_from(self, epoch: int) -> None:
-        """Take routes up to an epoch for being in force: prices went out under it already."""
-        while self._ahead and self._ahead[0].epoch <= epoch:
+    def go_on_from(self, epoch: int | None, told: Iterable[RoutedPrice], until: int) -> None:
+        """Take routes up to an epoch for being in force, as they were when all was written down.
+
+        What is folded from there on yields again what went out since; none of it does so twice, and
+        nothing goes out under an earlier epoch than what did.
+
+        Args:
+            epoch: of the route that was in force; None where nothing was written down.
+            told: prices that went out, in order; all since, and of each symbol the last.
+            until: an offset of the log that is behind all that was taken before.
+
+        """
+        self._told_until = until
+        for price in told:
+            self._told.add(_identity(price))
+            self._told_epoch = max(self._told_epoch, price.epoch)
+            self._newest_told[price.symbol] = price
+        until = self._told_epoch if epoch is None else epoch
+        while self._ahead and self._ahead[0].epoch <= until:
             self.route = self._ahead.popleft()
         self._look_ahead()
 
+    def state(self, symbol: str) -> SymbolState:
+        """Return what is remembered of a symbol, but for its pages."""
+        return SymbolState(
+            book=self.book.state(symbol),
+            heard=self._comparer.state(symbol),
+            suspicion=self._warden.suspicions.get(symbol),
+        )
+
+    def turn(self, symbol: str) -> list[Page]:
+        """Return a symbol's pages that were not returned before; before its state is asked for."""
+        return self._comparer.turn(symbol)
+
     def restore(
-        self, states: Mapping[str, SymbolState], quarantines: Iterable[QuarantineEvent]
+        self,
+        states: Mapping[str, SymbolState],
+        pages: Mapping[str, Sequence[Page]],
+        quarantines: Iterable[QuarantineEvent],
     ) -> None:
-        """Take up what was remembered, and the quarantines that were decided since."""
-        self.book.restore(states)
+        """Take up what was remembered, and the quarantines that were decided since.
+
+        Those come into force with the ticks that decided them, which come again; where nothing is
+        remembered of a symbol, at once: nobody can know how long ago they were decided.
+        """
+        self.book.restore({symbol: state.book for symbol, state in states.items()})
         for symbol, state in states.items():
-            self._warden.recall(symbol, state.quarantine, state.fence)
+            self._comparer.restore(symbol, state.heard, pages.get(symbol, ()))
+            self._warden.recall(symbol, state.book.quarantine, state.book.fence)
+            if state.suspicion is not None:
+                self._warden.suspicions[symbol] = state.suspicion
+        self._warden.hear(self._comparer.newest_ns())
         for event in quarantines:
             if event.fence > self.book.fences.get(event.symbol, 0):
-                self.book.quarantine(event, NO_ROUTE, 0)
-                reason = event.reason if isinstance(event, QuarantineBegan) else None
-                self._warden.recall(event.symbol, reason, event.fence)
+                if event.symbol in states:
+                    place = (event.raw_topic, event.raw_partition, event.raw_offset)
+                    self._decided[place] = event
+                else:
+                    self._decide(event, NO_ROUTE, 0)
 
     def take_all(self, ticks: Iterable[ValidTick], now: int, *, decides: bool = True) -> Forwarded:
         """Take ticks, and return what comes of them.
@@ -91,25 +164,27 @@ class Desk:
             ticks: in the order of the log.
             now: when they are taken.
             decides: whether quarantines are begun and ended; not while what was decided before is
-                folded again, because what speaks for it is not all remembered.
+                folded again: the log says what.
 
         """
         out = Forwarded([], [], [])
+        if self._told and self.next_offset > self._told_until:
+            self._told.clear()
         for tick in ticks:
             if tick.received_at_ns >= self._next_at:
                 out.prices.extend(self.pass_to(tick.received_at_ns, now))
             self._last = tick
             price = self.book.take(tick, self.route, now)
             if price is not None:
-                out.prices.append(price)
+                out.prices.extend(self._unless_told([price]))
             comparison = self._comparer.take(tick)
             if isinstance(tick, Trade):
-                self._warden.hear(tick)
+                if not tick.gap_id:
+                    self._warden.hear(tick.market_time_ns)
             elif isinstance(tick, Last):
                 if comparison is not None:
                     out.comparisons.append(comparison)
-                if decides:
-                    self._look(tick, comparison, out, now)
+                self._look(tick, comparison, out, now, decides=decides)
         return out
 
     def pass_to(self, until_ns: int, now: int) -> list[RoutedPrice]:
@@ -120,19 +195,55 @@ class Desk:
             self.taken.append(self._taken(now))
             sent += self.book.switch(self.route, now)
         self._look_ahead()
-        return sent
+        return self._unless_told(sent)
 
-    def _look(self, last: Last, comparison: Comparison | None, out: Forwarded, now: int) -> None:
+    def unsent(self) -> list[RoutedPrice]:
+        """Return the prices that stand by what was folded, and never went out.
+
+        A switch sends some with no tick that could come again: it may have been cut off. To be
+        asked once, when what was committed has been folded.
+        """
+        standing, told = self.book.routed, self._newest_told
+        self._newest_told = {}
+        return self._unless_told(
+            price
+            for symbol, price in standing.items()
+            if symbol not in told or place_of(told[symbol]) < place_of(price)
+        )
+
+    def _unless_told(self, prices: Iterable[RoutedPrice]) -> list[RoutedPrice]:
+        """Return prices but for those that went out before this desk was taken over."""
+        news: list[RoutedPrice] = []
+        for price in prices:
+            if self._told and (identity := _identity(price)) in self._told:
+                self._told.discard(identity)
+            elif price.epoch >= self._told_epoch:
+                news.append(price)
+        return news
+
+    def _look(
+        self, last: Last, comparison: Comparison | None, out: Forwarded, now: int, *, decides: bool
+    ) -> None:
+        decided = self._decided.pop((last.raw_topic, last.raw_partition, last.raw_offset), None)
+        if decided is not None:
+            out.prices.extend(self._unless_told(self._decide(decided, self.route, now)))
+            return
         if not self._comparer.is_traded(last.symbol, last.market_time_ns):
             return
         recent = self.book.seen.get(("alpaca", last.symbol))
         newest = recent[-1] if recent else None
         trade = newest if isinstance(newest, Trade) else None
         routed = self.route.source == "alpaca"
-        event = self._warden.look(last, trade, comparison, alpaca_routed=routed)
+        event = self._warden.look(last, trade, comparison, alpaca_routed=routed, decides=decides)
         if event is not None:
             out.quarantines.append(event)
-            out.prices.extend(self.book.quarantine(event, self.route, now))
+            out.prices.extend(self._unless_told(self.book.quarantine(event, self.route, now)))
+
+    def _decide(self, event: QuarantineEvent, route: Route, now: int) -> list[RoutedPrice]:
+        """Carry out what was decided, and is in the log."""
+        reason = event.reason if isinstance(event, QuarantineBegan) else None
+        self._warden.recall(event.symbol, reason, event.fence)
+        return self.book.quarantine(event, route, now)
 
     def _taken(self, now: int) -> RouteTaken:
         last = self._last
@@ -145,3 +256,7 @@ class Desk:
 
     def _look_ahead(self) -> None:
         self._next_at = self._ahead[0].since_ns if self._ahead else math.inf
+
+
+def _identity(price: RoutedPrice) -> Identity:
+    return price.symbol, price.raw_topic, price.raw_offset, price.epoch, price.fence

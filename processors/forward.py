@@ -82,8 +82,8 @@ def route_of(transition: RouterTransition) -> Route:
     return Route(transition.epoch, ROUTED_SOURCE[transition.to_state], transition.switched_at_ns)
 
 
-class SymbolState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a partition remembers of one symbol (`forward.symbols`).
+class BookEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What a book has of one symbol.
 
     Attributes:
         seen: of each source the last prices seen, the newest last.
@@ -114,7 +114,7 @@ class Book:
     def recall(self, price: RoutedPrice) -> None:
         """Take over a price that was routed before this process began; the latest offset wins."""
         before = self.routed.get(price.symbol)
-        if before is None or _place(price) >= _place(before):
+        if before is None or place_of(price) >= place_of(before):
             self.routed[price.symbol] = price
             if price.previous_close is not None:
                 self.previous_close[price.symbol] = price.previous_close
@@ -170,10 +170,10 @@ class Book:
             return []
         return [self._route(recent[-1], route, now)]
 
-    def state(self, symbol: str) -> SymbolState:
+    def state(self, symbol: str) -> BookEntry:
         """Return what is remembered of a symbol."""
         seen = (self.seen.get((source, symbol), ()) for source in SOURCES)
-        return SymbolState(
+        return BookEntry(
             seen=[tick for recent in seen for tick in recent],
             routed=self.routed.get(symbol),
             previous_close=self.previous_close.get(symbol),
@@ -181,7 +181,7 @@ class Book:
             fence=self.fences.get(symbol, 0),
         )
 
-    def restore(self, states: Mapping[str, SymbolState]) -> None:
+    def restore(self, states: Mapping[str, BookEntry]) -> None:
         """Take up what was remembered."""
         for symbol, state in states.items():
             for tick in state.seen:
@@ -277,7 +277,8 @@ class Book:
         return price
 
 
-def _place(price: RoutedPrice) -> tuple[int, int, int]:
+def place_of(price: RoutedPrice) -> tuple[int, int, int]:
+    """Return what rises with every price of a symbol's that goes out."""
     return price.epoch, price.fence, price.raw_offset
 
 

@@ -17,7 +17,7 @@ A symbol that trades seldom at Alpaca's exchange is silent by nature. That harms
 price moves, which is why both are asked for.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from processors.events import (
     Comparison,
@@ -41,9 +41,8 @@ SALES = 2
 MOVED_PERCENT = 1.0
 
 
-@dataclass(slots=True)
-class _Suspicion:
-    """What was heard of one symbol.
+class Suspicion(msgspec.Struct, omit_defaults=True):
+    """What was heard of one symbol since the last decision about it.
 
     Attributes:
         verdict: of the last comparison.
@@ -66,23 +65,25 @@ class Warden:
     """Watches one partition's symbols, in the order of the log."""
 
     def __init__(self) -> None:
-        self._suspicions: dict[str, _Suspicion] = {}
+        #: By symbol, what was heard of it.
+        self.suspicions: dict[str, Suspicion] = {}
         self._reasons: dict[str, QuarantineReason] = {}
         self._fences: dict[str, int] = {}
         #: The market time of the newest trade that Alpaca told, of any symbol.
         self._newest_ns = 0
 
     def recall(self, symbol: str, reason: QuarantineReason | None, fence: int) -> None:
-        """Take over what was decided of a symbol before; no reason: it is not in quarantine."""
+        """Take over what was decided of a symbol; no reason: it is not in quarantine."""
         self._fences[symbol] = fence
+        self.suspicions.pop(symbol, None)
         if reason is None:
             self._reasons.pop(symbol, None)
         else:
             self._reasons[symbol] = reason
 
-    def hear(self, trade: Trade) -> None:
-        """Take note that Alpaca tells something."""
-        self._newest_ns = max(self._newest_ns, trade.market_time_ns)
+    def hear(self, market_time_ns: int) -> None:
+        """Take note of when something happened that Alpaca tells."""
+        self._newest_ns = max(self._newest_ns, market_time_ns)
 
     def look(
         self,
@@ -91,6 +92,7 @@ class Warden:
         comparison: Comparison | None,
         *,
         alpaca_routed: bool,
+        decides: bool = True,
     ) -> QuarantineEvent | None:
         """Look at a symbol that Yahoo told a price of, while it is traded.
 
@@ -99,9 +101,10 @@ class Warden:
             trade: Alpaca's newest trade of the symbol, as far as is known.
             comparison: what the two came to, where they could be compared.
             alpaca_routed: whether prices go out from Alpaca.
+            decides: whether anything is decided, or only taken note of.
 
         """
-        suspicion = self._suspicions.setdefault(last.symbol, _Suspicion())
+        suspicion = self.suspicions.setdefault(last.symbol, Suspicion())
         if comparison is not None:
             _count(suspicion, comparison)
         reason = self._reasons.get(last.symbol)
@@ -109,7 +112,7 @@ class Warden:
             found = self._doubt(suspicion, last, trade, comparison, alpaca_routed=alpaca_routed)
         else:
             found = _return(suspicion, last, reason, comparison)
-        if found is None:
+        if found is None or not decides:
             return None
         fence = self._fences[last.symbol] = self._fences.get(last.symbol, 0) + 1
         new_reason, detail = found
@@ -125,12 +128,11 @@ class Warden:
             raw_offset=last.raw_offset,
         )
         self.recall(last.symbol, new_reason if reason is None else None, fence)
-        del self._suspicions[last.symbol]
         return event
 
     def _doubt(
         self,
-        suspicion: _Suspicion,
+        suspicion: Suspicion,
         last: Last,
         trade: Trade | None,
         comparison: Comparison | None,
@@ -157,7 +159,7 @@ class Warden:
             f"{trade.price}, and Yahoo has {last.price}"
         )
 
-    def _is_silent(self, suspicion: _Suspicion, last: Last, trade: Trade) -> bool:
+    def _is_silent(self, suspicion: Suspicion, last: Last, trade: Trade) -> bool:
         moment = last.market_time_ns
         if moment - trade.market_time_ns < SILENT_NS or self._newest_ns < moment:
             suspicion.sales = 0
@@ -167,20 +169,20 @@ class Warden:
         return suspicion.sales >= SALES and moved > MOVED_PERCENT
 
 
-def _count(suspicion: _Suspicion, comparison: Comparison) -> None:
+def _count(suspicion: Suspicion, comparison: Comparison) -> None:
     if suspicion.verdict != comparison.verdict:
         suspicion.verdict, suspicion.count = comparison.verdict, 0
         suspicion.since_ns = comparison.compared_at_ns
     suspicion.count += 1
 
 
-def _count_sale(suspicion: _Suspicion, last: Last) -> None:
+def _count_sale(suspicion: Suspicion, last: Last) -> None:
     if last.market_time_ns > suspicion.sale_ns:
         suspicion.sales += 1
         suspicion.sale_ns = last.market_time_ns
 
 
-def _unheard(suspicion: _Suspicion, last: Last) -> tuple[QuarantineReason, str] | None:
+def _unheard(suspicion: Suspicion, last: Last) -> tuple[QuarantineReason, str] | None:
     """Return why a symbol that Alpaca never told of is to be taken from Yahoo, if it is by now."""
     _count_sale(suspicion, last)
     if not suspicion.unheard_ns:
@@ -194,7 +196,7 @@ def _unheard(suspicion: _Suspicion, last: Last) -> tuple[QuarantineReason, str] 
     )
 
 
-def _row(suspicion: _Suspicion, last: Last, verdict: str, count: int) -> bool:
+def _row(suspicion: Suspicion, last: Last, verdict: str, count: int) -> bool:
     return (
         suspicion.verdict == verdict
         and suspicion.count >= count
@@ -203,7 +205,7 @@ def _row(suspicion: _Suspicion, last: Last, verdict: str, count: int) -> bool:
 
 
 def _return(
-    suspicion: _Suspicion, last: Last, reason: QuarantineReason, comparison: Comparison | None
+    suspicion: Suspicion, last: Last, reason: QuarantineReason, comparison: Comparison | None
 ) -> tuple[QuarantineReason, str] | None:
     """Return why a symbol is taken from Alpaca again, if so."""
     if comparison is None or comparison.verdict != "consistent":

@@ -19,8 +19,9 @@ from processors import forward
 from processors.app.memory import Memory
 from processors.app.stage import Stage
 from processors.chunks import CHUNK_RECORDS
+from processors.compare import PAGES, Page
 from processors.deliver import CHUNKS_UNDER_WAY
-from processors.desk import Desk, Forwarded
+from processors.desk import Desk, Forwarded, SymbolState
 from processors.events import (
     QuarantineEvent,
     RoutedPrice,
@@ -33,7 +34,9 @@ from processors.settings import ProcessorSettings
 
 log = structlog.get_logger()
 
-_state = msgspec.json.Decoder(forward.SymbolState)
+_state = msgspec.json.Decoder(SymbolState)
+_page = msgspec.json.Decoder(Page)
+_epoch = msgspec.json.Decoder(int | None)
 _quarantine = msgspec.json.Decoder(QuarantineEvent)
 
 #: How often the clock is looked at where no tick comes.
@@ -62,10 +65,14 @@ class Forward(Stage):
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         #: What was remembered when a partition was taken over, while the log has not passed it.
         self._recalled: dict[int, Recollection] = {}
-        #: The partitions whose last switch may have been cut off.
-        self._unfinished: set[int] = set()
+        #: What was still to be sent of a partition that was taken over.
+        self._unsent: dict[int, list[RoutedPrice]] = {}
         self._memory = Memory(
-            self, topics.FORWARD_SYMBOLS, lambda partition, s: self._desks[partition].book.state(s)
+            self,
+            topics.FORWARD_SYMBOLS,
+            lambda partition, symbol: self._desks[partition].state(symbol),
+            pages_of=self._pages_of,
+            floor_of=lambda partition: self._desks[partition].route.epoch,
         )
         self.reads(self._forward, topics.VALID)
 
@@ -87,7 +94,7 @@ class Forward(Stage):
         [committed] = await self.committed(topics.VALID)
         for partition in owned - set(self._desks):
             self._desks[partition] = await self._take_over(partition, committed.get(partition, 0))
-            self._unfinished.add(partition)
+            self._unsent[partition] = self._desks[partition].unsent()
 
     async def _take_over(self, partition: int, committed: int) -> Desk:
         """Return the desk of a partition as the logs tell it, up to what the group has done."""
@@ -98,19 +105,22 @@ class Forward(Stage):
         name = self.settings.topic(topics.QUARANTINES.name)
         desk.restore(
             {symbol: _state.decode(raw) for symbol, raw in recalled.states.items()},
+            {symbol: list(map(_page.decode, raw)) for symbol, raw in recalled.pages.items()},
             [_quarantine.decode(r.value) async for r in read_to_end(servers, name, partition)],
         )
+        under_way = CHUNKS_UNDER_WAY * CHUNK_RECORDS
         # the table of all symbols, and then what may have been routed after its last update
-        for topic, last in (
-            (topics.LATEST, None),
-            (topics.ROUTED, CHUNKS_UNDER_WAY * CHUNK_RECORDS),
-        ):
+        told: list[RoutedPrice] = []
+        for topic, last in ((topics.LATEST, None), (topics.ROUTED, under_way)):
             name = self.settings.topic(topic.name)
-            async for record in read_to_end(servers, name, partition, last=last):
-                desk.book.recall(msgspec.json.decode(record.value, type=RoutedPrice))
+            reading = read_to_end(servers, name, partition, last=last)
+            told += [msgspec.json.decode(r.value, type=RoutedPrice) async for r in reading]
+        for price in told:
+            if price.symbol not in recalled.states:
+                desk.book.recall(price)
         for route in self._routes:
             desk.learn(route)
-        desk.go_on_from(max((p.epoch for p in desk.book.routed.values()), default=0))
+        desk.go_on_from(_epoch.decode(recalled.floor_state), told, committed + under_way)
         begin = recalled.begin(topics.VALID.name)
         name = self.settings.topic(topics.VALID.name)
         if begin < committed:
@@ -126,6 +136,10 @@ class Forward(Stage):
         desk.taken.clear()  # its predecessor wrote it down
         log.info("took_over", partition=partition, floor=begin, committed=committed)
         return desk
+
+    def _pages_of(self, partition: int, symbol: str) -> dict[str, Page]:
+        pages = self._desks[partition].turn(symbol)
+        return {str(page.minute % PAGES): page for page in pages}
 
     def _learn(self, record: ConsumerRecord, latest_ns: float = math.inf) -> None:
         transition = msgspec.json.decode(record.value, type=RouterTransition)
@@ -160,9 +174,8 @@ class Forward(Stage):
                 # Decided and handed over in one turn: ticks that come meanwhile go out after these,
                 # or make them old news.
                 prices: list[RoutedPrice] = []
-                if partition in self._unfinished:
-                    self._unfinished.discard(partition)
-                    prices += desk.book.switch(desk.route, now)
+                unsent = self._unsent.pop(partition, ())
+                prices += (price for price in unsent if price is desk.book.routed[price.symbol])
                 if self._has_waited(partition, desk, now):
                     prices += desk.pass_to(now, now)
                     log.info("switched", partition=partition, **desk.route._asdict())

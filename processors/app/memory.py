@@ -12,7 +12,7 @@ from infra.kafka.read import read_to_end
 from infra.topics import Topic
 from processors.app.stage import Stage
 from processors.deliver import end_process
-from processors.memory import FLOOR_KEY, NO_STATE, Recollection, Remembered
+from processors.memory import Recollection, Remembered
 
 #: How often what has changed is written down. Bounds what a successor has to fold again.
 KEEP_S = 5.0
@@ -28,13 +28,25 @@ class Memory:
         topic: the compacted topic, with as many partitions as the stage's inputs.
         state_of: returns a symbol's state, to be encoded as JSON; called without a pause in between
             for all that have changed, so that all are of the same moment.
+        pages_of: returns a symbol's pages that are due, by their keys; called just before.
+        floor_of: returns what is remembered of a partition as a whole, at the same moment.
 
     """
 
-    def __init__(self, stage: Stage, topic: Topic, state_of: Callable[[int, str], object]) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        topic: Topic,
+        state_of: Callable[[int, str], object],
+        *,
+        pages_of: Callable[[int, str], Mapping[str, object]] = lambda *_: {},
+        floor_of: Callable[[int], object] = lambda _: None,
+    ) -> None:
         self._stage = stage
         self._topic = topic
         self._state_of = state_of
+        self._pages_of = pages_of
+        self._floor_of = floor_of
         self._changed: defaultdict[int, set[str]] = defaultdict(set)
         self._kept_at: dict[int, float] = {}
 
@@ -72,20 +84,17 @@ class Memory:
         self._kept_at[partition] = moment
         symbols, self._changed[partition] = sorted(self._changed[partition]), set()
         places = dict(at)
-        records = [
-            Record(
-                symbol.encode(),
-                _encode(
-                    Remembered(
-                        symbol=symbol,
-                        at=places,
-                        state=msgspec.Raw(_encode(self._state_of(partition, symbol))),
-                    )
-                ),
+        remembered: list[Remembered] = []
+        for symbol in symbols:
+            remembered += (
+                Remembered(symbol=symbol, at=places, state=_raw(page), page=key)
+                for key, page in self._pages_of(partition, symbol).items()
             )
-            for symbol in symbols
-        ]
-        records.append(Record(FLOOR_KEY, _encode(Remembered(symbol="", at=places, state=NO_STATE))))
+            state = _raw(self._state_of(partition, symbol))
+            remembered.append(Remembered(symbol=symbol, at=places, state=state))
+        floor = _raw(self._floor_of(partition))
+        remembered.append(Remembered(symbol="", at=places, state=floor))
+        records = [Record(its.key, _encode(its)) for its in remembered]
         before = self._stage.deliveries.settled()
         await self._stage.deliveries.acknowledge_after(self._write(partition, records, before))
 
@@ -98,3 +107,7 @@ class Memory:
             await (await self._stage.send(self._topic, partition, records))
         except KafkaError as error:
             end_process("memory_not_written", error)
+
+
+def _raw(state: object) -> msgspec.Raw:
+    return msgspec.Raw(_encode(state))

@@ -158,16 +158,18 @@ async def test_where_a_route_came_into_force_is_in_the_log_before_its_prices(
     assert len(sent["forward.switches", 0]) == 1
 
 
-async def test_a_switch_that_was_cut_off_is_finished_once(forward: Any) -> None:
-    """A successor sends what the new source has told, where it is newer than what went out."""
-    await forward._forward(_chunk(0, 0, 5))
+@pytest.mark.parametrize("newer", [False, True])
+async def test_a_price_that_never_went_out_is_sent_once(forward: Any, *, newer: bool) -> None:
+    """A successor finds it where a switch was cut off; not if a newer one has gone out by then."""
     desk = forward._desks[0]
-    desk.learn(Route(1, "alpaca", 6))
-    desk.go_on_from(1)
-    forward._unfinished.add(0)
+    desk.learn(Route(1, "alpaca", 0))
+    desk.take_all([trade(0, 5)], 7)
+    forward._unsent[0] = desk.unsent()
+    if newer:
+        await forward._forward(_chunk(0, 1, 6))
     for _ in range(2):
         await forward._switch(now=7)
-        assert _times(forward, 0) == [5]
+        assert _times(forward, 0) == [6 if newer else 5]
 
 
 async def test_a_switch_of_a_clock_that_is_ahead_is_in_force_within_a_second(forward: Any) -> None:

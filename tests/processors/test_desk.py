@@ -3,14 +3,15 @@
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.market_calendar import ALWAYS_OPEN
-from processors.compare import NS
-from processors.desk import Desk
+from processors.compare import NS, PAGES, Page
+from processors.desk import Desk, SymbolState
 from processors.events import QuarantineBegan, QuarantineEnded
-from processors.forward import Route, SymbolState
+from processors.forward import BookEntry, Route
 from tests.processors.test_forward import cancel, last, quarantined, trade
 
 NOW = 10**18
@@ -80,23 +81,40 @@ def test_a_symbol_beyond_the_plan_goes_out_from_yahoo_while_alpaca_is_routed() -
 
 
 def test_while_what_was_decided_is_folded_again_nothing_is_decided() -> None:
-    """What speaks for it is not all remembered: the log of quarantines says what was decided."""
+    """The log of quarantines says what was decided."""
     desk = Desk(ALWAYS_OPEN)
     ticks = [t for i in range(9) for t in (trade(i, 15 * i * NS, 80), last(i, 15 * i * NS + NS))]
     assert desk.take_all(ticks, NOW, decides=False).quarantines == []
 
 
-def test_a_successor_knows_what_was_decided_since_its_predecessor_wrote() -> None:
-    """The newest of what was remembered and what is in the log, by the fence."""
+def known(quarantine: Any, fence: int) -> SymbolState:
+    """Return what is remembered of a symbol: whether it is in quarantine."""
+    entry = BookEntry(seen=[], routed=None, previous_close=None, quarantine=quarantine, fence=fence)
+    return SymbolState(book=entry)
+
+
+def test_what_was_decided_since_comes_into_force_with_the_tick_that_did_it() -> None:
+    """The predecessor wrote it into the log, and died; before that tick it counts for nothing."""
     desk = Desk(ALWAYS_OPEN)
-    state = SymbolState(seen=[], routed=None, previous_close=None, quarantine="disagrees", fence=3)
     old = [quarantined(1), quarantined(2, begins=False), quarantined(3)]
-    desk.restore({"A": state}, old)
+    desk.restore({"A": known("disagrees", 3)}, {}, old)
     assert desk.book.quarantines == {"A": "disagrees"}
     desk = Desk(ALWAYS_OPEN)
-    desk.restore({"A": state}, [*old, quarantined(4, begins=False)])
+    ended = quarantined(4, begins=False)
+    desk.restore({"A": known("disagrees", 3)}, {}, [*old, ended])
+    assert desk.book.quarantines == {"A": "disagrees"}
+    tick = last(ended.raw_offset, 5)
+    assert (tick.raw_topic, tick.raw_partition) == (ended.raw_topic, ended.raw_partition)
+    assert desk.take_all([tick], NOW, decides=False).quarantines == []
     assert desk.book.quarantines == {}
     assert desk.book.fences == {"A": 4}
+
+
+def test_what_was_decided_of_a_symbol_that_nobody_remembers_counts_at_once() -> None:
+    """When that was, only a tick could tell that may be gone."""
+    desk = Desk(ALWAYS_OPEN)
+    desk.restore({}, {}, [quarantined(1)])
+    assert desk.book.quarantines == {"A": "disagrees"}
 
 
 steps = st.lists(
@@ -141,19 +159,96 @@ def test_fences_never_go_back(told: list[tuple[str, int, Any]]) -> None:
     assert len(identities) == len(set(identities))
 
 
+PAIR = (trade(0, 5), last(0, 6))
+
+
+class Table:
+    """What is written down of a desk, as Kafka has it: encoded, of each key the last."""
+
+    def __init__(self) -> None:
+        self.pages: dict[int, bytes] = {}
+        self.state = b""
+        self.epoch = 0
+
+    def turn(self, desk: Desk) -> None:
+        """Write the pages that are due."""
+        for page in desk.turn("A"):
+            self.pages[page.minute % PAGES] = msgspec.json.encode(page)
+
+    def keep(self, desk: Desk) -> None:
+        """Write all that is due."""
+        self.turn(desk)
+        self.state = msgspec.json.encode(desk.state("A"))
+        self.epoch = desk.route.epoch
+
+    def restore(self, desk: Desk, decided: list[Any]) -> None:
+        """Give it to a successor."""
+        pages = [msgspec.json.decode(page, type=Page) for page in self.pages.values()]
+        desk.restore(
+            {"A": msgspec.json.decode(self.state, type=SymbolState)}, {"A": pages}, decided
+        )
+
+
 @given(steps, st.data())
-def test_a_successor_sends_the_rest(told: list[tuple[str, int, Any]], data: st.DataObject) -> None:
-    """Cut anywhere, with what was written down there: together they send what one would have."""
+def test_a_successor_tells_the_rest(told: list[tuple[str, int, Any]], data: st.DataObject) -> None:
+    """Killed anywhere, with what was written down some time before: as if there had been none.
+
+    Also where pages were written on the way, and the state that leaves them out was not.
+    """
     ticks, routes = play(told)
-    cut = data.draw(st.integers(0, len(ticks)))
+    cuts = sorted(data.draw(st.integers(0, len(ticks))) for _ in range(5))
+    begun, kept, turned, committed, killed = cuts
     whole, first, second = Desk(ALWAYS_OPEN), Desk(ALWAYS_OPEN), Desk(ALWAYS_OPEN)
     for route in routes:
-        whole.learn(route)
-        first.learn(route)
-        second.learn(route)
-    sent = first.take_all(ticks[:cut], NOW, decides=False).prices
-    written = msgspec.json.encode(first.book.state("A"))
-    second.restore({"A": msgspec.json.decode(written, type=SymbolState)}, [])
-    second.go_on_from(first.route.epoch)
-    sent += second.take_all(ticks[cut:], NOW, decides=False).prices
-    assert sent == whole.take_all(ticks, NOW, decides=False).prices
+        for desk in (whole, first, second):
+            desk.learn(route)
+    table, prices, compared, decided = Table(), list[Any](), list[Any](), list[Any]()
+    for since, until, then in (
+        (0, begun, table.keep),
+        (begun, kept, table.keep),
+        (kept, turned, table.turn),
+        (turned, killed, lambda _: None),
+    ):
+        out = first.take_all(ticks[since:until], NOW)
+        prices += out.prices
+        compared += out.comparisons
+        decided += out.quarantines
+        then(first)
+    table.restore(second, decided)
+    second.go_on_from(table.epoch, prices, 0)
+    folded = second.take_all(ticks[kept:committed], NOW, decides=False)
+    assert folded.quarantines == []
+    assert second.unsent() == []
+    rest = second.take_all(ticks[committed:], NOW)
+    expected = whole.take_all(ticks, NOW)
+    assert once(prices + rest.prices) == expected.prices
+    assert once(compared + rest.comparisons) == expected.comparisons
+    assert decided + rest.quarantines == expected.quarantines
+    epochs = [price.epoch for price in prices + rest.prices]
+    assert epochs == sorted(epochs)
+
+
+@pytest.mark.parametrize("epoch", [None, 1, 2])
+def test_a_switch_that_was_cut_off_is_finished(epoch: int | None) -> None:
+    """It was the clock that did it, no tick comes again, and one symbol's price did not get out.
+
+    Whether it was in force when all was written down, or not, or nothing ever was.
+    """
+    desks = [Desk(ALWAYS_OPEN), Desk(ALWAYS_OPEN)]
+    for desk in desks:
+        desk.learn(Route(1, "alpaca", 0))
+        desk.learn(Route(2, "yahoo", 10))
+    first, second = desks
+    ticks = [
+        *(msgspec.structs.replace(tick, symbol=symbol) for symbol in "AB" for tick in PAIR),
+    ]
+    sent = first.take_all(ticks, NOW).prices
+    [a, b] = first.pass_to(10, NOW)
+    second.go_on_from(epoch, [*sent, a], 0)
+    second.take_all(ticks, NOW, decides=False)
+    assert second.unsent() + second.pass_to(10, NOW) == [b]
+
+
+def once(events: list[Any]) -> list[Any]:
+    """Return events, what comes again left out."""
+    return [event for i, event in enumerate(events) if event not in events[:i]]

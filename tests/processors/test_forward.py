@@ -20,7 +20,7 @@ from processors.events import (
     RouterTransition,
     Trade,
 )
-from processors.forward import KEPT, NO_ROUTE, Book, Route, SymbolState
+from processors.forward import KEPT, NO_ROUTE, Book, BookEntry, Route
 
 ALPACA, YAHOO = Route(1, "alpaca"), Route(2, "yahoo")
 NOW = 1_000
@@ -393,7 +393,7 @@ def test_what_is_remembered_is_taken_up_whole() -> None:
     book.quarantine(quarantined(1), ALPACA, NOW)
     encoded = msgspec.json.encode(book.state("A"))
     successor = Book()
-    successor.restore({"A": msgspec.json.decode(encoded, type=SymbolState)})
+    successor.restore({"A": msgspec.json.decode(encoded, type=BookEntry)})
     assert successor == book
 
 

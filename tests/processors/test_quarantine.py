@@ -58,7 +58,7 @@ class Watch:
 
     def others(self, second: int) -> None:
         """Alpaca tells a trade of another symbol."""
-        self.warden.hear(trade(0, T0 + second * NS, 5, symbol="B"))
+        self.warden.hear(T0 + second * NS)
 
 
 def test_a_symbol_that_disagrees_three_times_is_put_in_quarantine() -> None:

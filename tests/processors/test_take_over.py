@@ -6,7 +6,8 @@ import random
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,9 +63,7 @@ class Market:
         return topics.RAW_ALPACA, symbol, self._alpaca(symbol, price)
 
     def _alpaca(self, symbol: str, price: float) -> bytes:
-        minutes, second = divmod(self._second, 60)
-        hour, minute = divmod(26 + minutes, 60)
-        stamp = f"2026-11-24T{17 + hour:02}:{minute:02}:{second:02}Z"
+        stamp = f"{datetime.fromtimestamp(NOON_S + self._second, UTC):%Y-%m-%dT%H:%M:%SZ}"
         message = {"T": "t", "i": self._number, "S": symbol, "x": "V", "z": "C"}
         return self._raw("alpaca", "iex", symbol, {**message, "p": price, "s": 1, "t": stamp})
 
@@ -112,13 +111,13 @@ class Workers:
                 worker.kill()
             await worker.wait()
 
-    async def start(self, name: str) -> asyncio.subprocess.Process:
+    async def start(self, name: str, stage: str = "validate") -> asyncio.subprocess.Process:
         """Start a worker that has a name, so that it is back at once when it was killed."""
         settings = {"KAFKA_BOOTSTRAP_SERVERS": self._servers, "TOPIC_PREFIX": self._prefix}
         log = self._logs / f"{len(self.workers)}.log"
         with log.open("wb") as said:
             worker = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "processors", "validate"),
+                *(sys.executable, "-m", "processors", stage),
                 env={**os.environ, **settings, "MEMBER_NAME": name, "MARKET_HOURS": "always"},
                 stdout=said,
             )
@@ -128,15 +127,22 @@ class Workers:
                 await asyncio.sleep(0.05)
         return worker
 
+    def partition(self, symbol: str) -> int:
+        """Return where a symbol's ticks are."""
+        return self._producer.partition(symbol.encode(), TICK_PARTITIONS)
+
+    async def write(self, runs: Mapping[tuple[Topic, int], list[Record]]) -> None:
+        """Write records, by topic and partition."""
+        for (topic, partition), records in runs.items():
+            name = self._prefix + topic.name
+            await (await self._producer.send(name, partition, records, topic.header))
+
     async def send(self, ticks: Sequence[tuple[Topic, str, bytes]]) -> None:
         """Write raw ticks, in their order."""
         runs: defaultdict[tuple[Topic, int], list[Record]] = defaultdict(list)
         for topic, symbol, value in ticks:
-            partition = self._producer.partition(symbol.encode(), TICK_PARTITIONS)
-            runs[topic, partition].append(Record(symbol.encode(), value))
-        for (topic, partition), records in runs.items():
-            name = self._prefix + topic.name
-            await (await self._producer.send(name, partition, records, topic.header))
+            runs[topic, self.partition(symbol)].append(Record(symbol.encode(), value))
+        await self.write(runs)
         self._sent += len(ticks)
 
     async def records(self, topic: Topic) -> list[list[ConsumerRecord]]:

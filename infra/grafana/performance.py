@@ -191,5 +191,15 @@ BOARD = Board(
             width=12,
             height=8,
         ),
+        Panel(
+            title="Threads",
+            description="Threads of each process, those of libraries among them. A line that only"
+            " rises is a leak.",
+            kind="timeseries",
+            unit="short",
+            asks=(Prom(f"max by (instance) (process_threads{_OURS})", "{{instance}}"),),
+            width=12,
+            height=8,
+        ),
     ),
 )

@@ -48,6 +48,7 @@ WANTED = {
         "Throughput by stage",
         "CPU",
         "Memory",
+        "Threads",
         "Consumer lag",
     },
     "reliability": {

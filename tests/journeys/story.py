@@ -202,10 +202,12 @@ async def fault(stack: Stack, vendor: str, name: str, parameters: object) -> Non
         assert answer.ok, await answer.text()
 
 
+async def clear(stack: Stack, vendor: str, name: str) -> None:
+    """Switch a fault off."""
+    await _undo(Fault(vendor, name), stack.data)
+
+
 async def ticks_are_right(stack: Stack) -> None:
     """Take the wrong ticks away."""
-    async with aiohttp.ClientSession() as http:
-        for name, _ in WRONG:
-            url = f"http://{HOST}:{stack.port('alpaca-simulator', 1)}/faults/{name}"
-            async with http.delete(url) as answer:
-                assert answer.ok, await answer.text()
+    for name, _ in WRONG:
+        await clear(stack, "alpaca", name)

@@ -81,6 +81,12 @@ CATALOGUE: tuple[Metric, ...] = (
         "What the process's cgroup may use of memory; absent if unlimited",
     ),
     Metric(
+        "process_threads",
+        "gauge",
+        "process",
+        "Threads of the process, those of libraries among them; absent where there is no /proc",
+    ),
+    Metric(
         "alpaca_connection_status",
         "stateset",
         "alpaca",
@@ -422,6 +428,7 @@ ABSENT_UNTIL_SET = {
     "datasource_router_last_failover_timestamp_seconds",
     "pipeline_sink_last_success_timestamp_seconds",
     "process_memory_limit_bytes",
+    "process_threads",
     "yahoo_last_success_timestamp_seconds",
 }
 

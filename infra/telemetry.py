@@ -9,6 +9,7 @@ import itertools
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import structlog
 from aiohttp import web
@@ -27,6 +28,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from infra.catalogue import ABSENT_UNTIL_SET, CATALOGUE, About, Metric
 from infra.cgroup import memory_limit
 from infra.exposure import Exposure
+
+#: Has an entry for each thread of this process, also for those that Python does not know.
+TASKS = Path("/proc/self/task")
 
 
 class Meters:
@@ -108,6 +112,8 @@ class Meters:
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
+        if TASKS.is_dir():
+            self.set("process_threads", len(list(TASKS.iterdir())))
         return generate_latest(self.registry)
 
 

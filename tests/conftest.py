@@ -18,7 +18,7 @@ from infra.stack.toolchain import (
     resolve,
     tools_directory,
 )
-from tests import own_broker
+from tests import browser, own_broker
 
 #: A machine that is busy with something else makes no law untrue.
 settings.register_profile("busy", deadline=None)
@@ -48,6 +48,12 @@ def java_and_kafka() -> Toolchain:
         return resolve(tools_directory(), monitoring=False)
     except Refusal as refusal:
         pytest.skip(str(refusal))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A browser; where there is none, Debian's is installed."""
+    return browser.find()
 
 
 @pytest.fixture(scope="session")

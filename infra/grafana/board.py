@@ -13,6 +13,8 @@ from infra.slo.levels import LEVELS
 
 Kind = Literal["stat", "timeseries", "table", "heatmap", "barchart"]
 Step = tuple[float | None, str]
+#: The services that a tick goes through, from the socket to the client.
+WAY = ("alpaca", "validate", "forward", "hub")
 #: No figure is bad.
 NEUTRAL: tuple[Step, ...] = ((None, "blue"),)
 _COMPARISON = re.compile(r"[<>]=? ([\d.]+)")
@@ -59,6 +61,7 @@ class Panel:
         words: value -> the word for it, and the word's colour.
         units: column -> unit, of a table.
         alerts: whom it explains.
+        services: whose logs and traces explain it, first whose traces begin there.
         x: the column on the x axis of a bar chart.
         stacked: whether the areas lie on one another.
 
@@ -75,6 +78,7 @@ class Panel:
     words: dict[int, tuple[str, str]] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     alerts: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
     x: str = ""
     stacked: bool = False
 

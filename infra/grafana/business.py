@@ -64,17 +64,17 @@ BOARD = Board(
         ),
         Panel(
             title="Users, latest day",
-            description="Who was connected on the latest day, by their tokens, and by how many"
-            " connections.",
+            description="Who was connected on the latest day, by their tokens, all without one as"
+            " one, and by how many connections.",
             kind="stat",
             unit="short",
             asks=(
                 Sql(
-                    "SELECT users, connections\n"
-                    "FROM usage_1d\n"
-                    "WHERE $__dateFilter(day)\n"
-                    "ORDER BY day DESC\n"
-                    "LIMIT 1"
+                    "WITH (SELECT max(day) FROM usage_1d WHERE $__dateFilter(day)) AS latest\n"
+                    "SELECT uniqExact(user) AS users, count() AS connections\n"
+                    "FROM connections\n"
+                    "WHERE toDate(connected_at, 'America/New_York') <= latest\n"
+                    "  AND toDate(coalesce(left_at, now64(9, 'UTC')), 'America/New_York') >= latest"
                 ),
             ),
             width=6,
@@ -125,10 +125,12 @@ BOARD = Board(
             unit="m",
             asks=(
                 Sql(
-                    "SELECT toDateTime(day, 'UTC') AS time, real_time_minutes AS real_time,\n"
-                    "       delayed_minutes AS delayed\n"
+                    "SELECT toDateTime(day, 'UTC') AS time,\n"
+                    "       sum(real_time_minutes) AS real_time,\n"
+                    "       sum(delayed_minutes) AS delayed\n"
                     "FROM usage_1d\n"
                     "WHERE $__dateFilter(day)\n"
+                    "GROUP BY day\n"
                     "ORDER BY day"
                 ),
             ),

@@ -1,6 +1,6 @@
 """Operations: is it working now?"""
 
-from infra.grafana.board import Board, Panel, Prom, Sql, bound, falling, objective, rising
+from infra.grafana.board import WAY, Board, Panel, Prom, Sql, bound, falling, objective, rising
 
 _STATES = ("Connecting", "Authenticating", "Connected", "Error")
 
@@ -15,6 +15,7 @@ BOARD = Board(
             title="Alpaca connection",
             description="The state of the stream from Alpaca. Anything but Connected for a minute"
             " pages; prices then come from Yahoo, delayed.",
+            services=("alpaca",),
             kind="stat",
             unit="none",
             asks=(
@@ -22,7 +23,8 @@ BOARD = Board(
                     " + ".join(
                         f'{n} * max(alpaca_connection_status{{state="{state}"}})'
                         for n, state in enumerate(_STATES, 1)
-                    )
+                    ),
+                    instant=True,
                 ),
             ),
             width=4,
@@ -39,9 +41,10 @@ BOARD = Board(
             title="Alpaca authentication",
             description="Whether Alpaca took the keys. After five refusals in a row nothing more is"
             " tried with them.",
+            services=("alpaca",),
             kind="stat",
             unit="none",
-            asks=(Prom("max(alpaca_authentication_status)"),),
+            asks=(Prom("max(alpaca_authentication_status)", instant=True),),
             width=4,
             words={0: ("Not authenticated", "red"), 1: ("Authenticated", "green")},
             alerts=("AlpacaAuthFailure",),
@@ -60,9 +63,10 @@ BOARD = Board(
         Panel(
             title="Router state",
             description="Whose prices go out: Alpaca's (primary), Yahoo's (fallback), nobody's.",
+            services=("route",),
             kind="stat",
             unit="none",
-            asks=(Prom("datasource_router:state:code"),),
+            asks=(Prom("datasource_router:state:code", instant=True),),
             width=4,
             words={
                 0: ("PRIMARY_ACTIVE", "green"),
@@ -95,9 +99,10 @@ BOARD = Board(
         Panel(
             title="Connected clients",
             description="Open SignalR connections, by the address that they came in at.",
+            services=("hub",),
             kind="stat",
             unit="short",
-            asks=(Prom("signalr_total_connections", "{{hub}}"),),
+            asks=(Prom("signalr_total_connections", "{{hub}}", instant=True),),
             width=4,
         ),
         Panel(
@@ -106,14 +111,15 @@ BOARD = Board(
             kind="stat",
             unit="short",
             asks=(
-                Prom("alpaca_subscribed_symbols_count", "subscribed"),
-                Prom("max(alpaca_symbols_limit)", "limit"),
+                Prom("alpaca_subscribed_symbols_count", "subscribed", instant=True),
+                Prom("max(alpaca_symbols_limit)", "limit", instant=True),
             ),
             alerts=("AlpacaSymbolSubscriptionChanged",),
         ),
         Panel(
             title="Message rate",
             description="Messages a second from Alpaca, all types together.",
+            services=("alpaca",),
             kind="stat",
             unit="cps",
             asks=(Prom("sum(type:alpaca_messages_received:rate1m)"),),
@@ -128,16 +134,18 @@ BOARD = Board(
             asks=(
                 Prom(
                     "sum(type:alpaca_messages_received:rate1m)"
-                    " / (sum(type:alpaca_messages_received:rate1m offset 1h) > 0) - 1"
+                    " / (sum(type:alpaca_messages_received:rate1m offset 1h) > 0) - 1",
+                    instant=True,
                 ),
             ),
         ),
         Panel(
             title="Time since last failover",
             description="Empty until the first one.",
+            services=("route",),
             kind="stat",
             unit="s",
-            asks=(Prom("time() - datasource_router_last_failover_timestamp"),),
+            asks=(Prom("time() - datasource_router_last_failover_timestamp", instant=True),),
             width=3,
         ),
         Panel(
@@ -145,7 +153,7 @@ BOARD = Board(
             description="How often prices had to be taken from Yahoo within a day.",
             kind="stat",
             unit="short",
-            asks=(Prom("round(datasource_router:failovers:increase1d)"),),
+            asks=(Prom("round(datasource_router:failovers:increase1d)", instant=True),),
             width=3,
             steps=rising(
                 bound("AlpacaFailoverDailyBudgetExceeded"), bound("AlpacaFailoverDailyCritical")
@@ -155,6 +163,7 @@ BOARD = Board(
         Panel(
             title="Message rate by type",
             description="Messages a second from Alpaca: trades, quotes, bars, control.",
+            services=("alpaca",),
             kind="timeseries",
             unit="cps",
             asks=(Prom("sum by (type) (rate(alpaca_messages_received_total[5m]))", "{{type}}"),),
@@ -182,6 +191,7 @@ BOARD = Board(
             description="Of each symbol that went out in the chosen time: its last price, its"
             " change against the previous close, the shares traded on Alpaca's feed, its age and"
             " source.",
+            services=WAY,
             kind="table",
             unit="none",
             asks=(

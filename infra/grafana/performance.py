@@ -1,6 +1,6 @@
 """Performance: is it fast, and what does it use?"""
 
-from infra.grafana.board import Board, Panel, Prom, bound, rising
+from infra.grafana.board import WAY, Board, Panel, Prom, bound, rising
 
 _STAGES = {
     "gateway": "alpaca_streaming_processing_duration_seconds",
@@ -24,6 +24,7 @@ BOARD = Board(
                 description=f"{q} % of Alpaca's prices take no longer from the market's event to"
                 " the end of the SignalR send; of five minutes, empty below 20 prices. The service"
                 " level is 2 s for 95 %.",
+                services=WAY,
                 kind="stat",
                 unit="s",
                 asks=(Prom(f"alpaca:message_latency_seconds:p{q}_5m"),),
@@ -37,6 +38,7 @@ BOARD = Board(
             title="Error rate",
             description="Of Alpaca's messages of five minutes, those that failed to be parsed,"
             " validated or published.",
+            services=("alpaca",),
             kind="stat",
             unit="percentunit",
             asks=(Prom("alpaca:message_errors:ratio_rate5m"),),
@@ -47,6 +49,7 @@ BOARD = Board(
         Panel(
             title="Validation failures",
             description="Of all ticks of two minutes, those that validation did not believe.",
+            services=("validate",),
             kind="stat",
             unit="percentunit",
             asks=(Prom("datasource_router:validation_failures:ratio_rate2m"),),
@@ -58,6 +61,7 @@ BOARD = Board(
             title="End to end, percentiles",
             description="From the market's event to the end of the SignalR send, Alpaca's prices;"
             " the lines are the bounds of the alerts.",
+            services=WAY,
             kind="timeseries",
             unit="s",
             asks=tuple(
@@ -89,6 +93,7 @@ BOARD = Board(
             title="Breakdown by stage, P95",
             description="Where the time goes between Alpaca's socket and the SignalR send. The"
             " service level of the whole way is 100 ms.",
+            services=WAY,
             kind="timeseries",
             unit="s",
             asks=tuple(
@@ -106,6 +111,7 @@ BOARD = Board(
         Panel(
             title="Throughput by stage",
             description="Records that leave each stage, a second.",
+            services=WAY,
             kind="timeseries",
             unit="cps",
             asks=(
@@ -119,6 +125,7 @@ BOARD = Board(
             title="Consumer lag",
             description="The age of the oldest record that a stage has still to read; 0 at the end"
             " of the log.",
+            services=("validate", "route", "forward", "clickhouse"),
             kind="timeseries",
             unit="s",
             asks=(Prom("max by (group) (pipeline_consumer_lag_seconds)", "{{group}}"),),
@@ -130,6 +137,7 @@ BOARD = Board(
         Panel(
             title="ClickHouse sink",
             description="Records read and not yet written.",
+            services=("clickhouse",),
             kind="timeseries",
             unit="short",
             asks=(Prom("max by (sink) (pipeline_sink_pending_records)", "{{sink}}"),),
@@ -188,6 +196,16 @@ BOARD = Board(
             kind="timeseries",
             unit="short",
             asks=(Prom(f"max by (instance) (process_open_fds{_OURS})", "{{instance}}"),),
+            width=12,
+            height=8,
+        ),
+        Panel(
+            title="Threads",
+            description="Threads of each process, those of libraries among them. A line that only"
+            " rises is a leak.",
+            kind="timeseries",
+            unit="short",
+            asks=(Prom(f"max by (instance) (process_threads{_OURS})", "{{instance}}"),),
             width=12,
             height=8,
         ),

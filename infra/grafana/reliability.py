@@ -21,7 +21,7 @@ BOARD = Board(
             " whichever source. Green is the service level.",
             kind="stat",
             unit="percent",
-            asks=(Prom("datasource_router_uptime_percent"),),
+            asks=(Prom("datasource_router_uptime_percent", instant=True),),
             width=4,
             steps=falling(objective("service-availability")),
             alerts=("AlpacaServiceAvailabilityBurn",),
@@ -32,7 +32,7 @@ BOARD = Board(
             " first, below 20 % features stop, at 0 there is a postmortem.",
             kind="stat",
             unit="percentunit",
-            asks=(Prom(f"max({_BUDGET}{_A1})"),),
+            asks=(Prom(f"max({_BUDGET}{_A1})", instant=True),),
             width=4,
             steps=falling(_RELIABILITY_FIRST, bound("AlpacaSLOErrorBudgetLow")),
             alerts=("AlpacaSLOErrorBudgetLow",),
@@ -42,7 +42,7 @@ BOARD = Board(
             description="How often prices had to be taken from Yahoo within a day; five may be.",
             kind="stat",
             unit="short",
-            asks=(Prom("round(datasource_router:failovers:increase1d)"),),
+            asks=(Prom("round(datasource_router:failovers:increase1d)", instant=True),),
             width=4,
             steps=rising(
                 bound("AlpacaFailoverDailyBudgetExceeded"), bound("AlpacaFailoverDailyCritical")
@@ -59,7 +59,7 @@ BOARD = Board(
             " thirty days. Empty without a failover.",
             kind="stat",
             unit="s",
-            asks=(Prom("datasource_router:recovery_time_seconds:mean30d"),),
+            asks=(Prom("datasource_router:recovery_time_seconds:mean30d", instant=True),),
             width=4,
             steps=rising(BOUNDS[0].stretch, bound("AlpacaFailoverRecoverySLOBreached")),
             alerts=("AlpacaFailoverRecoverySlow", "AlpacaFailoverRecoverySLOBreached"),
@@ -70,7 +70,7 @@ BOARD = Board(
             " a level without data is not met.",
             kind="stat",
             unit="short",
-            asks=(Prom(f"count({_BUDGET} >= 0) or vector(0)"),),
+            asks=(Prom(f"count({_BUDGET} >= 0) or vector(0)", instant=True),),
             width=4,
             steps=falling(len(LEVELS), len(LEVELS) - 1),
             alerts=("AlpacaSLOErrorBudgetLow",),
@@ -82,7 +82,10 @@ BOARD = Board(
             kind="stat",
             unit="percentunit",
             asks=(
-                Prom('1 - max(slo:sli_error:ratio_rate1h{sloth_slo="cross-source-consistency"})'),
+                Prom(
+                    '1 - max(slo:sli_error:ratio_rate1h{sloth_slo="cross-source-consistency"})',
+                    instant=True,
+                ),
             ),
             width=4,
             steps=falling(objective("cross-source-consistency") / 100),
@@ -122,6 +125,7 @@ BOARD = Board(
             title="Failover timeline",
             description="When Alpaca's prices were no longer routed, why, how soon Yahoo's were,"
             " how long it lasted, and what of it users saw.",
+            services=("route", "alpaca", "yahoo"),
             kind="table",
             unit="none",
             asks=(
@@ -151,6 +155,7 @@ BOARD = Board(
         Panel(
             title="Errors by type",
             description="Errors in Alpaca's processing, by the hour.",
+            services=("alpaca",),
             kind="timeseries",
             unit="short",
             asks=(Prom("sum by (type) (increase(alpaca_errors_total[1h]))", "{{type}}"),),
@@ -161,6 +166,7 @@ BOARD = Board(
         Panel(
             title="Reconnections by reason",
             description="How often the stream from Alpaca was made anew, by the hour.",
+            services=("alpaca",),
             kind="timeseries",
             unit="short",
             asks=(Prom("sum by (reason) (increase(alpaca_reconnection_total[1h]))", "{{reason}}"),),
@@ -173,6 +179,7 @@ BOARD = Board(
             title="Circuit breaker by symbol",
             description="How often a stock's price was not believed because it had moved too far,"
             " and how many ticks were rejected until the breaker closed.",
+            services=("validate",),
             kind="table",
             unit="short",
             asks=(

@@ -22,7 +22,9 @@ from grafana_foundation_sdk.models import (
 from grafana_foundation_sdk.models import dashboard as grafana
 
 from infra.grafana import business, operations, performance, reliability
-from infra.grafana.board import Board, Panel, Prom, Sql
+from infra.grafana.board import WAY, Board, Panel, Prom, Sql
+from infra.grafana.roles import FOLDERS
+from infra.prometheus.runbooks import runbook
 
 BOARDS = (operations.BOARD, performance.BOARD, reliability.BOARD, business.BOARD)
 #: Where `docs/` is served, until somebody says otherwise on the dashboard.
@@ -84,7 +86,18 @@ def _link(title: str, url: str) -> grafana.DashboardLink:
 
 
 def _alert_link(alert: str) -> grafana.DashboardLink:
-    return _link(alert, f"${{docs:raw}}alerts.md#{alert.lower()}")
+    return _link(f"{alert}: what to do", f"${{docs:raw}}{runbook(alert).removeprefix('docs/')}")
+
+
+def _data_links(panel: Panel) -> list[grafana.DashboardLink]:
+    """Return the ways from a panel's data to the logs and traces behind them, of the same time."""
+    if not panel.services:
+        return []
+    asked: dict[str, dict[str, str]] = {
+        "Logs": {"expr": f'{{service_name=~"{"|".join(panel.services)}"}} | json'},
+        "Traces": {"queryType": "search", "service": panel.services[0]},
+    }
+    return [_link(title, _explore(_EXPLORED[title], query)) for title, query in asked.items()]
 
 
 def _options(panel: Panel) -> object:
@@ -165,6 +178,7 @@ def _field(panel: Panel) -> grafana.FieldConfig:
             else grafana.FieldColorModeId.PALETTE_CLASSIC
         ),
         custom=_custom(panel),
+        links=_data_links(panel) or None,
     )
 
 
@@ -227,14 +241,17 @@ def _annotations() -> list[grafana.AnnotationQuery]:
     ]
 
 
-def _explore(kind: str) -> str:
+def _explore(kind: str, query: dict[str, str]) -> str:
+    """Return where Grafana asks a data source for the dashboard's own time."""
     reference = {"type": kind, "uid": f"twinfeed-{kind}"}
     pane = {
         "datasource": reference["uid"],
-        "queries": [{"refId": "A", "datasource": reference}],
-        "range": {"from": "now-1h", "to": "now"},
+        "queries": [{"refId": "A", "datasource": reference, **query}],
+        "range": {"from": "FROM", "to": "TO"},
     }
-    return "/explore?schemaVersion=1&panes=" + quote(json.dumps({"a": pane}))
+    path = "/explore?schemaVersion=1&orgId=1&panes=" + quote(json.dumps({"a": pane}))
+    # Grafana puts the time in where it finds these words as they are
+    return path.replace("FROM", "${__from}").replace("TO", "${__to}")
 
 
 def _links() -> list[grafana.DashboardLink]:
@@ -246,7 +263,8 @@ def _links() -> list[grafana.DashboardLink]:
             keep_time=True,
         ),
         _link("Alerts and what they mean", "${docs:raw}alerts.md"),
-        *(_link(title, _explore(kind)) for title, kind in _EXPLORED.items()),
+        _link("Logs", _explore("loki", {"expr": '{service_name=~".+"} | json'})),
+        _link("Traces", _explore("jaeger", {"queryType": "search", "service": WAY[0]})),
     ]
 
 
@@ -284,9 +302,13 @@ def dashboard(board: Board) -> grafana.Dashboard:
 
 
 def files() -> dict[str, str]:
-    """Return every dashboard's JSON, by its file's name."""
+    """Return every dashboard's JSON, by its file's name in the directory of its folder."""
+    folders = {name: folder.uid for folder in FOLDERS for name in folder.boards}
     return {
-        f"{board.name}.json": json.dumps(dashboard(board), cls=JSONEncoder, indent=2) + "\n"
+        f"{folders[board.name]}/{board.name}.json": json.dumps(
+            dashboard(board), cls=JSONEncoder, indent=2
+        )
+        + "\n"
         for board in BOARDS
     }
 

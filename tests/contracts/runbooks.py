@@ -1,10 +1,12 @@
 """What stands in the pages for whoever is on call: headings, links, commands, and their outputs."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 DIRECTORY = ROOT / "docs" / "runbooks"
@@ -15,7 +17,11 @@ PAGES = (
     ROOT / "docs" / "oncall" / "README.md",
 )
 
-_FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+#: A word of this is of the state that a page is about; other values are examples.
+WORDS = {"status", "state", "source", "authenticated", "isRealTime"}
+_FENCE = re.compile(
+    r'^( *)```(\w+)(?: not-run="([^"\n]+)")?\n(.*?)^\1```$', re.MULTILINE | re.DOTALL
+)
 _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 _HEREDOC = re.compile(r"<<'(\w+)'\n.*?^\s*\1$", re.MULTILINE | re.DOTALL)
@@ -31,6 +37,8 @@ class Block:
         language: what it says that it is.
         text: what stands in it.
         output: the block that follows it, if that is what it prints.
+        section: the heading of the second level that it stands under.
+        not_run: why no test types it; empty for what is typed.
 
     """
 
@@ -38,6 +46,8 @@ class Block:
     language: str
     text: str
     output: str = ""
+    section: str = ""
+    not_run: str = ""
 
 
 def prose(page: Path) -> str:
@@ -56,8 +66,15 @@ def blocks(page: Path) -> list[Block]:
             after = found[number + 1]
             between = text[block.end() : after.start()]
             if after[2] in {"text", "json"} and not between.strip():
-                output = after[3]
-        made.append(Block(page.name, block[2], block[3], output))
+                output = after[4]
+        section = [
+            words for marks, words in _HEADING.findall(text[: block.start()]) if marks == "##"
+        ]
+        indent, language, not_run, content = block.groups()
+        content = re.sub(f"^{indent}", "", content, flags=re.MULTILINE)
+        made.append(
+            Block(page.name, language, content, output, "".join(section[-1:]), not_run or "")
+        )
     return made
 
 
@@ -104,3 +121,34 @@ def questions(page: Path) -> Iterator[tuple[str, str]]:
             for number, words in enumerate(of):
                 is_last = number == len(of) - 1
                 yield words[2], block.output.partition("\n")[0] if is_last else ""
+
+
+def difference(printed: str, said: str) -> str:
+    """Return in what an answer is not as it is printed; figures, times and names are examples."""
+    if not printed:
+        return ""
+    if not printed.lstrip().startswith("{"):
+        first = printed.splitlines()[0].split()
+        return "" if first in [line.split() for line in said.splitlines()] else f"no line {first}"
+    shown = json.loads(printed)
+    answers = list(_values(said))
+    if "metric" in shown:
+        if any(answer["status"] != "success" for answer in answers):
+            return "an error"
+        found = [each["metric"].keys() for answer in answers for each in answer["data"]["result"]]
+        fits = not found or any(shown["metric"].keys() <= labels for labels in found)
+        return "" if fits else f"no series with {list(shown['metric'])}"
+    answer = answers[-1]
+    lacking = [name for name in shown if name not in answer]
+    other = [n for n in shown if n in WORDS and n in answer and answer[n] != shown[n]]
+    return f"lacking {lacking}, other {other}" if lacking or other else ""
+
+
+def _values(text: str) -> Iterator[Any]:
+    decoder = json.JSONDecoder()
+    # what was printed before is not JSON
+    rest = text[max(text.find("{"), 0) :].strip()
+    while rest:
+        value, end = decoder.raw_decode(rest)
+        yield value
+        rest = rest[end:].strip()

@@ -28,6 +28,7 @@ from tests.contracts.runbooks import (
     asked,
     blocks,
     commands,
+    difference,
     headings,
     links,
     prose,
@@ -257,6 +258,48 @@ def test_every_command_that_is_named_in_a_sentence_exists() -> None:
     for page in PAGES:
         for named in re.findall(r"`twinfeed ([a-z-]+)", prose(page)):
             assert named in names, f"{page.name}: twinfeed {named}"
+
+
+def test_what_nobody_types_says_why() -> None:
+    """Two blocks; all others are commands that can be typed on a local stack."""
+    untyped = [block for page in PAGES for block in blocks(page) if block.not_run]
+    assert {(block.page, block.not_run) for block in untyped} == {
+        ("GUIDE-001.md", "it asks the vendor, who is not here"),
+        ("TASK-002.md", "every hub is restarted in the middle of it"),
+    }
+    assert all(block.language == "sh" for block in untyped)
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    assert text.count("not-run=") == len(untyped)
+
+
+@pytest.mark.parametrize(
+    ("printed", "said", "differs"),
+    [
+        ("", "anything", ""),
+        ("a  b\n", "a     b\n1     2\n", ""),
+        ("a  b\n", "a     c\n", "no line ['a', 'b']"),
+        ('{"status": "Healthy", "n": 1}', 'before\n{"status": "Healthy", "n": 2, "m": 3}', ""),
+        ('{"status": "Healthy"}', '{"status": "Degraded"}', "other ['status']"),
+        ('{"n": 1}', '{"m": 1}', "lacking ['n']"),
+        (
+            '{"metric": {"type": "x"}}',
+            '{"status": "success", "data": {"result": [{"metric": {"type": "y"}}]}}',
+            "",
+        ),
+        ('{"metric": {"type": "x"}}', '{"status": "success", "data": {"result": []}}', ""),
+        (
+            '{"metric": {"type": "x"}}',
+            '{"status": "success", "data": {"result": [{"metric": {"kind": "y"}}]}}',
+            "no series with ['type']",
+        ),
+        ('{"metric": {}}', '{"status": "error", "error": "parse error"}', "an error"),
+    ],
+)
+def test_an_answer_is_compared_with_the_printed_one(printed: str, said: str, differs: str) -> None:
+    """Its names, and the words that are of the state; figures are examples."""
+    found = difference(printed, said)
+    assert differs in found
+    assert bool(found) == bool(differs)
 
 
 def test_the_introduction_leads_here() -> None:

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -10,6 +12,7 @@ import pytest
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
+from infra import telemetry
 from infra.exposure import Exposure
 from infra.telemetry import Meters, SelfRepetition, StatusServer, configure_logging
 
@@ -43,6 +46,20 @@ def test_exactly_one_state_is_one() -> None:
         meters.state("datasource_router_state", state)
         states = _series(meters, "datasource_router_state")
         assert [name for name, value in states.items() if value] == [state]
+
+
+def test_threads_are_counted_at_each_scrape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that the system knows of this process; nothing is made up where it does not tell."""
+    meters, name = Meters("router"), ("process_threads", ())
+    assert _samples(meters)[name] >= threading.active_count()
+    monkeypatch.setattr(telemetry, "TASKS", tmp_path)
+    for thread in range(1, 4):
+        (tmp_path / str(thread)).touch()
+        assert _samples(meters)[name] == thread
+    monkeypatch.setattr(telemetry, "TASKS", tmp_path / "nowhere")
+    assert name not in _samples(Meters("router"))
 
 
 def test_an_unknown_state_is_refused() -> None:

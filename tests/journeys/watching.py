@@ -36,11 +36,19 @@ class Seen:
 @contextlib.asynccontextmanager
 async def watching(stack: Stack) -> AsyncIterator[Seen]:
     """Look at all prices."""
+    async with present(stack, "market-data") as seen:
+        yield seen
+
+
+@contextlib.asynccontextmanager
+async def present(stack: Stack, hub: str, token: str | None = None) -> AsyncIterator[Seen]:
+    """Be connected at one of the hub's addresses, with a token or as anybody."""
     seen = Seen()
-    url = f"http://127.0.0.1:{stack.port('hub')}/hubs/market-data"
-    async with talking(url) as talk:
+    url = f"http://127.0.0.1:{stack.port('hub')}/hubs/{hub}"
+    async with talking(url, params={"access_token": token} if token else {}) as talk:
         talk.patience_s = 120
         await talk.call("SubscribeToAssetClass", "STOCK")
+        await talk.call("SubscribeToPriceUpdates", "STOCK", ["AAPL", "MSFT"])
         tasks = [asyncio.create_task(work(talk, seen)) for work in (_look, _ping)]
         try:
             yield seen

@@ -1,8 +1,10 @@
 """The dashboards show what they must, ask what exists, and say what it means."""
 
+import json
 import re
 from collections import Counter
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -10,10 +12,12 @@ import yaml
 from infra.grafana import render
 from infra.grafana.board import Board, Panel, Prom, Sql, bound, falling, objective, rising
 from infra.grafana.render import BOARDS
+from infra.grafana.roles import FOLDERS
 from infra.prometheus import rules
 from infra.prometheus.alerts import ALERTS
+from infra.prometheus.config import JOBS
 from infra.slo.levels import LEVELS
-from tests.contracts.monitoring import DASHBOARDS, ROOT, alerts
+from tests.contracts.monitoring import DASHBOARDS, ROOT
 from tests.contracts.promql import lint_rules
 
 PANELS = [
@@ -48,6 +52,7 @@ WANTED = {
         "Throughput by stage",
         "CPU",
         "Memory",
+        "Threads",
         "Consumer lag",
     },
     "reliability": {
@@ -168,11 +173,49 @@ def test_every_panel_says_what_it_means(board: Board, panel: Panel) -> None:
     assert bool(panel.x) == (panel.kind == "barchart")
 
 
-@pytest.mark.parametrize(("board", "panel"), PANELS)
-def test_every_alert_that_a_panel_explains_has_its_heading(board: Board, panel: Panel) -> None:
-    """The link leads to a heading of the page of alerts."""
-    for alert in panel.alerts:
-        assert f"\n## {alert}\n" in alerts(), board.name
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
+def test_every_alert_that_a_panel_explains_leads_to_its_runbook(board: Board) -> None:
+    """To the heading that says what to do."""
+    for panel, shown in zip(board.panels, render.model(board)["panels"], strict=True):
+        links = shown.get("links", [])
+        assert [link["title"].partition(":")[0] for link in links] == list(panel.alerts)
+        for link, alert in zip(links, panel.alerts, strict=True):
+            page, _, heading = link["url"].removeprefix("${docs:raw}").partition("#")
+            assert heading == alert.lower()
+            assert f"\n## {alert}\n" in (ROOT / "docs" / page).read_text("utf-8")
+
+
+def explored(url: str) -> dict[str, Any]:
+    """Return what is asked at the end of a link, of which time."""
+    (panes,) = parse_qs(urlsplit(url).query)["panes"]
+    (pane,) = json.loads(panes).values()
+    assert pane["range"] == {"from": "${__from}", "to": "${__to}"}
+    assert "${__from}" in url
+    (query,) = pane["queries"]
+    assert pane["datasource"] == query["datasource"]["uid"]
+    return dict(query)
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
+def test_data_lead_to_their_logs_and_traces(board: Board) -> None:
+    """Of the services behind them, and of the same time; so does the dashboard as a whole."""
+    known = {(each["type"], each["uid"]) for each in datasources()}
+    stages = {name for names in JOBS.values() for name in names}
+    model = render.model(board)
+    ways = [link for link in model["links"] if link["title"] in {"Logs", "Traces"}]
+    assert len(ways) == 2
+    for panel, shown in zip(board.panels, model["panels"], strict=True):
+        links = shown["fieldConfig"]["defaults"].get("links", [])
+        assert [link["title"] for link in links] == (["Logs", "Traces"] if panel.services else [])
+        assert set(panel.services) <= stages
+        if links:
+            logs, traces = (explored(link["url"]) for link in links)
+            assert logs["expr"] == f'{{service_name=~"{"|".join(panel.services)}"}} | json'
+            assert traces["service"] == panel.services[0]
+        ways += links
+    for way in ways:
+        asked = explored(way["url"])["datasource"]
+        assert (asked["type"], asked["uid"]) in known
 
 
 def test_every_alert_has_a_dashboard_that_shows_it() -> None:
@@ -186,6 +229,26 @@ def test_every_alert_has_a_dashboard_that_shows_it() -> None:
                 if "alert" in rule:
                     link = rule["annotations"]["dashboard_url"]
                     assert link in {f"d/{board.uid}" for board in BOARDS}, rule["alert"]
+
+
+def test_a_figure_of_now_is_asked_for_now() -> None:
+    """A line of a month has a value every few hours: its last is none of now.
+
+    Those are lines that are worth their picture, and their last is seconds old.
+    """
+    lines = {
+        (board.name, panel.title)
+        for board in BOARDS
+        for panel in board.panels
+        for ask in panel.asks
+        if panel.kind == "stat" and isinstance(ask, Prom) and not ask.instant
+    }
+    assert lines == {
+        ("operations", "Message rate"),
+        *(("performance", f"P{q} end to end") for q in (50, 95, 99)),
+        ("performance", "Error rate"),
+        ("performance", "Validation failures"),
+    }
 
 
 def test_thresholds_are_those_of_the_alerts() -> None:
@@ -216,7 +279,8 @@ def test_an_unknown_service_level_is_refused() -> None:
 def test_what_grafana_reads(board: Board) -> None:
     """Ids and places are each panel's own; targets name data sources that are provisioned."""
     model = render.model(board)
-    assert (DASHBOARDS / f"{board.name}.json").read_text() == render.files()[f"{board.name}.json"]
+    (file,) = (name for name in render.files() if name.endswith(f"/{board.name}.json"))
+    assert (DASHBOARDS / file).read_text() == render.files()[file]
     panels = model["panels"]
     assert [panel["id"] for panel in panels] == list(range(1, len(board.panels) + 1))
     taken: set[tuple[int, int]] = set()
@@ -270,7 +334,7 @@ def datasources() -> list[dict[str, Any]]:
 
 
 def test_the_provisioning_files() -> None:
-    """Four data sources without a secret in the file; one folder, whose dashboards nobody edits."""
+    """Four data sources, no secret in their file; two folders, whose dashboards nobody edits."""
     assert provisioned("datasources")["apiVersion"] == 1
     assert [each["type"] for each in datasources()] == [
         "prometheus",
@@ -282,14 +346,14 @@ def test_the_provisioning_files() -> None:
     for each in datasources():
         for secret in each.get("secureJsonData", {}).values():
             assert re.fullmatch(r"\$\{\w+\}", secret)
-    (provider,) = provisioned("dashboards")["providers"]
-    assert (provider["type"], provider["folder"], provider["folderUid"]) == (
-        "file",
-        "twinfeed",
-        "twinfeed",
-    )
-    assert not provider["allowUiUpdates"]
-    assert {path.stem for path in DASHBOARDS.glob("*.json")} == {board.name for board in BOARDS}
+    providers = provisioned("dashboards")["providers"]
+    assert [provider["folderUid"] for provider in providers] == [each.uid for each in FOLDERS]
+    for provider, folder in zip(providers, FOLDERS, strict=True):
+        assert (provider["type"], provider["allowUiUpdates"]) == ("file", False)
+        assert provider["options"]["path"] == f"${{TWINFEED_DASHBOARDS}}/{folder.uid}"
+        files = {path.stem for path in (DASHBOARDS / folder.uid).glob("*.json")}
+        assert files == set(folder.boards)
+    assert {path.parent.name for path in DASHBOARDS.rglob("*.json")} == {f.uid for f in FOLDERS}
 
 
 def test_what_the_provisioning_needs_is_written_down() -> None:

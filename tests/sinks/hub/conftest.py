@@ -1,6 +1,5 @@
-"""The official client of SignalR, in Node, and a browser."""
+"""The official client of SignalR, in Node."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,19 +23,3 @@ def official_client() -> tuple[str, ...]:
         if done.returncode:
             pytest.skip(f"the official SignalR client could not be installed: {done.stderr[-300:]}")
     return (node, str(OFFICIAL / "client.js"))
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """A browser; where there is none, Debian's is installed."""
-    found = shutil.which("chromium")
-    if found:
-        return found
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        pytest.skip("the console is tried in Chromium, which is not on PATH")
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium"]
-    for command in (install, ["apt-get", "update", "-q"], install):
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
-        if not done.returncode and (found := shutil.which("chromium")):
-            return found
-    pytest.skip(f"Chromium could not be installed: {done.stderr[-300:]}")

@@ -1,13 +1,12 @@
 """The console in a real browser, on the hub's process and real Kafka."""
 
 import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Page, expect
 
 from infra import topics as declared
 from infra.clock import NS, now_ns
@@ -15,28 +14,12 @@ from infra.kafka.broker import Broker
 from processors.events import RoutedPrice
 from sinks.hub.access import Access
 from sinks.hub.page import HERE, PARTS
+from tests.browser import browsing
 from tests.sinks.hub.client import serving
 from tests.sinks.hub.conftest import OFFICIAL
 from tests.sinks.hub.prices import SESSION, price, transition
 from tests.sinks.hub.running import running, write
 from tests.sinks.hub.tokens import SECRET, a_token, an_admin
-
-#: No sandbox, because tests run as root in containers; and nothing is looked up on the network.
-OPTIONS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-
-
-@contextlib.asynccontextmanager
-async def browsing(chromium: str) -> AsyncIterator[Browser]:
-    """A browser that is closed at the end."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=[*OPTIONS])
-        try:
-            yield browser
-        finally:
-            await browser.close()
 
 
 def fresh(symbol: str, value: float, epoch: int, *, live: bool = True) -> RoutedPrice:

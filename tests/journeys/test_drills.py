@@ -40,7 +40,7 @@ async def test_an_alert_goes_from_its_fault_to_the_history(new_stack: NewStack) 
         clickhouse = f"http://127.0.0.1:{stack.port('clickhouse')}"
         prometheus = f"http://127.0.0.1:{stack.port('prometheus')}"
         alerts = await _twinfeed("report", "alerts", "--clickhouse", clickhouse)
-        assert "| AlpacaAuthFailure | 1 |" in alerts
+        assert "| AlpacaAuthFailure | 1 | 0 |" in alerts
         levels = await _twinfeed("report", "slo", "--prometheus", prometheus)
         assert "| A1 " in levels
         # no rule fails on real series

@@ -347,7 +347,7 @@ ALERTS: tuple[Alert, ...] = (
         family="pipeline",
         component="kafka",
         service="processing",
-        expr="max by (group, topic) (pipeline_consumer_lag_seconds) > 5",
+        expr="max by (group) (pipeline_consumer_lag_seconds) > 5",
         wait="2m",
         keep="2m",
         summary="{{ $labels.group }} is behind",
@@ -362,7 +362,7 @@ ALERTS: tuple[Alert, ...] = (
         component="kafka",
         service="processing",
         expr=(
-            "(sum by (group, topic) (pipeline_consumer_lag_records) > 0) and on (group)"
+            "(sum by (group) (pipeline_consumer_lag_records) > 0) and on (group)"
             " (label_replace(sum by (stage) (rate(pipeline_records_processed_total[2m])),"
             ' "group", "$1", "stage", "(.+)") == 0)'
         ),

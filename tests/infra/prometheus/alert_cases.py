@@ -23,8 +23,8 @@ FAILOVERS = "datasource_router_failover_total"
 RECONNECTED = 'alpaca_reconnection_total{reason="closed"}'
 RECOVERY = "datasource_router_recovery_time_seconds"
 LATENCY = "alpaca_message_latency_seconds"
-LAG = 'pipeline_consumer_lag_seconds{group="forward", topic="ticks"}'
-WAITING = 'pipeline_consumer_lag_records{group="forward", topic="ticks"}'
+LAG = 'pipeline_consumer_lag_seconds{group="forward", topic="ticks.valid"}'
+WAITING = 'pipeline_consumer_lag_records{group="forward", topic="ticks.valid"}'
 FORWARDED = 'pipeline_records_processed_total{stage="forward", result="ok"}'
 DEAD = 'pipeline_records_processed_total{stage="forward", result="dead_letter"}'
 WRITTEN = 'pipeline_sink_last_success_timestamp_seconds{sink="clickhouse"}'

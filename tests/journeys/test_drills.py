@@ -1,11 +1,22 @@
-"""From a fault on the running stack to the alert's line in the history, with nothing compressed."""
+"""From a fault on the running stack to the alert's line in the history."""
 
 import asyncio
+import os
 import sys
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tests.journeys.conftest import NewStack
+from tests.journeys.running import Stack
+
+HISTORY = "SELECT DISTINCT name FROM alerts FINAL WHERE event = 'alert_fired'"
+#: Whose conditions can hold at once.
+TOGETHER = (
+    "AlpacaValidationFailureHigh",
+    "AlpacaDisconnected",
+    "AlpacaBothSourcesUnavailable",
+)
 
 
 async def _twinfeed(*arguments: str, **env: str) -> str:
@@ -20,23 +31,54 @@ async def _twinfeed(*arguments: str, **env: str) -> str:
     return said.decode()
 
 
+def _fired(stack: Stack, *names: str) -> Callable[[], Awaitable[bool]]:
+    async def fired() -> bool:
+        return set(names) <= {row["name"] for row in await stack.rows(HISTORY)}
+
+    return fired
+
+
 @pytest.mark.journey
 async def test_an_alert_goes_from_its_fault_to_the_history(new_stack: NewStack) -> None:
-    """The watchdog, a change of the route, refused keys; then the reports are made of it.
+    """Seven with nothing divided, one with times divided; then the reports are made of it.
 
-    Those that take minutes are drilled by hand: `twinfeed drill all`.
+    Rejected ticks, a disconnected Alpaca and both sources down hold at once, so that what each has
+    to hold is waited for once.
     """
     async with new_stack() as stack:
         data = ("--data", str(stack.data))
-        for alert in ("Watchdog", "AlpacaRouterStateChange", "AlpacaAuthFailure"):
-            said = await _twinfeed("drill", alert, "--fire-only", "--patience", "6", *data)
-            assert f"{alert}: fired after" in said
 
-        async def in_clickhouse() -> bool:
-            names = {row["name"] for row in await stack.rows("SELECT name FROM alerts FINAL")}
-            return {"Watchdog", "AlpacaRouterStateChange", "AlpacaAuthFailure"} <= names
+        async def vendor(kind: str, *words: str) -> None:
+            await _twinfeed("sim", kind, *words, *data)
 
-        await stack.until(in_clickhouse, 60)
+        await vendor("fault", "alpaca", "price-zero")
+        ratio = "datasource_router:validation_failures:ratio_rate2m > 0.05"
+
+        async def rejected() -> bool:
+            return bool(await stack.prometheus(ratio))
+
+        # with nothing new to divide it by, the share stays what it is
+        await stack.until(rejected, 60)
+        await vendor("fault", "alpaca", "too-many-requests")
+        await vendor("fault", "alpaca", "cut")
+        await vendor("fault", "yahoo", "server-error")
+        await stack.until(_fired(stack, *TOGETHER), 400)
+        await vendor("clear", "alpaca")
+        await vendor("clear", "yahoo")
+        await _twinfeed("reconnect", "alpaca", "--why", "a drill", *data)
+        await stack.until(_fired(stack, "AlpacaConnectionRecovered"), 200)
+        # refused keys mute a disconnected Alpaca, so they come last
+        alone = ("X1", "I2", "C4", "--fire-only", "--patience", "6")
+        said = await _twinfeed("drill", *alone, *data)
+        assert said.count(": fired after") == 3
+
+        divided = ("--compress", "30", "--patience", "6", "--markdown", *data)
+        table = await _twinfeed("drill", "X3", *divided)
+        assert "times were divided by 30" in table
+        assert "AlpacaTargetAbsent: over after" in table
+        config = (stack.data / "prometheus.yml").read_text()
+        assert "scrape_interval: 5s" in config
+
         clickhouse = f"http://127.0.0.1:{stack.port('clickhouse')}"
         prometheus = f"http://127.0.0.1:{stack.port('prometheus')}"
         alerts = await _twinfeed("report", "alerts", "--clickhouse", clickhouse)
@@ -45,3 +87,12 @@ async def test_an_alert_goes_from_its_fault_to_the_history(new_stack: NewStack) 
         assert "| A1 " in levels
         # no rule fails on real series
         assert await stack.prometheus("prometheus_rule_evaluation_failures_total > 0") == []
+
+
+@pytest.mark.journey
+@pytest.mark.skipif("DRILL_ALL" not in os.environ, reason="takes twenty minutes: make drills")
+async def test_every_alert_that_can_be_provoked(new_stack: NewStack) -> None:
+    """All of them on one stack, with the rules' times divided by DRILL_ALL."""
+    async with new_stack("--rate", "100") as stack:
+        options = ("--compress", os.environ["DRILL_ALL"], "--patience", "3", "--markdown")
+        print(await _twinfeed("drill", "all", *options, "--data", str(stack.data)))  # noqa: T201

@@ -329,6 +329,14 @@ CATALOGUE: tuple[Metric, ...] = (
         E2E,
     ),
     Metric(
+        "pipeline_receipt_age_seconds",
+        "histogram",
+        "prices",
+        "From the trade on the market to its receipt, whichever source is routed",
+        {"source": SOURCES},
+        E2E,
+    ),
+    Metric(
         "alpaca_message_latency_seconds",
         "histogram",
         "hub",

@@ -85,11 +85,14 @@ ALERTS: tuple[Alert, ...] = (
         family="latency",
         component="hub",
         service="delivery",
-        expr="alpaca:message_latency_seconds:p95_5m > 10",
+        expr="alpaca:lateness_seconds:p95_5m > 10",
         wait="5m",
         keep="5m",
-        summary="Prices arrive more than 10 s late",
-        description="One in twenty takes {{ $value | humanizeDuration }} from market to browser.",
+        summary="Alpaca's prices are more than 10 s late",
+        description=(
+            "One in twenty takes {{ $value | humanizeDuration }} from the market to the browser; or"
+            " only to us, while Yahoo is routed."
+        ),
         dashboard="performance",
     ),
     Alert(
@@ -157,11 +160,14 @@ ALERTS: tuple[Alert, ...] = (
         family="latency",
         component="hub",
         service="delivery",
-        expr="alpaca:message_latency_seconds:p95_5m > 5",
+        expr="alpaca:lateness_seconds:p95_5m > 5",
         wait="5m",
         keep="5m",
-        summary="Prices arrive more than 5 s late",
-        description="One in twenty takes {{ $value | humanizeDuration }} from market to browser.",
+        summary="Alpaca's prices are more than 5 s late",
+        description=(
+            "One in twenty takes {{ $value | humanizeDuration }} from the market to the browser; or"
+            " only to us, while Yahoo is routed."
+        ),
         dashboard="performance",
     ),
     Alert(

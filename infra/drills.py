@@ -159,6 +159,7 @@ ALL: Mapping[str, Told] = _told()
 #: Whoever is cut off may not come back.
 _CUT = (Fault("alpaca", "too-many-requests"), Fault("alpaca", "cut"))
 _BOTH = (*_CUT, Fault("yahoo", "server-error"))
+_YAHOO_BACK = (*_CUT, Fault("yahoo", "server-error", {"seconds": 40}))
 _RECONNECT = (Asked("reconnect", {"target": "alpaca"}),)
 _RELEASE = (Asked("release", {"target": "router"}),)
 _TO_YAHOO = Asked("failover", {"target": "router", "to": "yahoo"})
@@ -260,9 +261,9 @@ DRILLS: tuple[Drill, ...] = (
         what=_BOTH_AWAY,
         faults=_BOTH,
         after=_RECONNECT,
-        # both are down once their checks have failed
+        # both are down once their checks have failed, and one comes back after its pause
         begins_s=30,
-        ends_s=30,
+        ends_s=60,
     ),
     Drill(
         alert=ALL["A1-burn1"],
@@ -272,25 +273,23 @@ DRILLS: tuple[Drill, ...] = (
         begins_s=30,
         # 7.2 % of an hour
         fills_s=0.072 * 3600 + 15,
-        ends_s=30,
+        ends_s=60,
         drains_s=300,
     ),
     Drill(
         alert=ALL["R1"],
-        what="both away for 40 s, then Yahoo comes back",
-        faults=_BOTH,
+        what="both away, and Yahoo comes back after 40 s",
+        faults=_YAHOO_BACK,
         after=_RECONNECT,
-        away_s=40,
-        begins_s=20,
+        begins_s=100,
         drains_s=3600,
     ),
     Drill(
         alert=ALL["R1b"],
         what="the same",
-        faults=_BOTH,
+        faults=_YAHOO_BACK,
         after=_RECONNECT,
-        away_s=40,
-        begins_s=20,
+        begins_s=100,
         stays=_LONG,
     ),
     Drill(

@@ -65,12 +65,13 @@ class History:
         self._tail = tail
         self._reading = asyncio.Lock()
         self.lines: list[Line] = []
+        self._since = 0
 
     async def begin(self, *, anew: bool = False) -> None:
-        """Read what was told before; where all rules are others now, it is forgotten."""
+        """Read what was told before; where all rules are others now, none of it fires on."""
         await self._look()
         if anew:
-            self.lines.clear()
+            self._since = len(self.lines)
 
     async def calm(self, of: Drill, within_s: float) -> None:
         """Wait until an alert is over that fires already. Raises MissedError."""
@@ -83,8 +84,9 @@ class History:
             await self._look()
 
     def _on(self, of: Drill) -> set[tuple[str, int]]:
-        over = {line.firing for line in self.lines if line.event == "alert_resolved"}
-        return {line.firing for line in self.lines if _is(line, of)} - over
+        lines = self.lines[self._since :]
+        over = {line.firing for line in lines if line.event == "alert_resolved"}
+        return {line.firing for line in lines if _is(line, of)} - over
 
     async def _look(self) -> None:
         async with self._reading:

@@ -166,7 +166,7 @@ _TO_YAHOO = Asked("failover", {"target": "router", "to": "yahoo"})
 _TO_ALPACA = Asked("failover", {"target": "router", "to": "alpaca"})
 _ZERO = (Fault("alpaca", "price-zero"),)
 _OFF = (Fault("alpaca", "jump", {"by": 0.1}),)
-_AWAY, _BOTH_AWAY = "Alpaca cut, 429 at the door", "the same, and Yahoo answers 502"
+_AWAY, _BOTH_AWAY = "Alpaca cut, 429 at the door", "Alpaca cut, and Yahoo answers 502"
 _LONG = "for as long as its window, which is a day or more"
 
 
@@ -187,14 +187,14 @@ DRILLS: tuple[Drill, ...] = (
     ),
     Drill(
         alert=ALL["R2"],
-        what="6 times",
+        what="6 times the same",
         faults=_forth_and_back(6),
         begins_s=30,
         stays=_LONG,
     ),
     Drill(
         alert=ALL["R2b"],
-        what="11 times",
+        what="11 times the same",
         faults=_forth_and_back(11),
         begins_s=50,
         stays=_LONG,
@@ -286,7 +286,7 @@ DRILLS: tuple[Drill, ...] = (
     ),
     Drill(
         alert=ALL["R1b"],
-        what="the same",
+        what="both away, and Yahoo comes back after 40 s",
         faults=_YAHOO_BACK,
         after=_RECONNECT,
         begins_s=100,
@@ -349,19 +349,20 @@ DRILLS: tuple[Drill, ...] = (
         ends_s=25,
         drains_s=300,
     ),
-    Drill(
-        alert=ALL["C2"],
-        what="ticks held back for 15 s",
-        faults=(Fault("alpaca", "late", {"by": 15}),),
-        begins_s=20,
-        fills_s=30,
-        drains_s=300,
-    ),
+    # the louder after the quieter, which it would mute
     Drill(
         alert=ALL["H2"],
         what="ticks held back for 7 s",
         faults=(Fault("alpaca", "late", {"by": 7}),),
         begins_s=10,
+        fills_s=30,
+        drains_s=300,
+    ),
+    Drill(
+        alert=ALL["C2"],
+        what="ticks held back for 15 s",
+        faults=(Fault("alpaca", "late", {"by": 15}),),
+        begins_s=20,
         fills_s=30,
         drains_s=300,
     ),

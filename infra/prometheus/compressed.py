@@ -17,7 +17,7 @@ from infra.slo.rules import seconds
 #: The shortest time from one scrape, or one evaluation, to the next.
 LEAST_S = 1.0
 _RANGE = re.compile(r"\[(\d+[smhd])(?::(\d+[smhd]))?\]")
-_JOB = r"  - job_name: {}\n(?:    .*\n)+"
+_JOB = r"(  - job_name: {}\n)(?:    .*\n)+"
 _ALERTMANAGERS = ("group_wait", "group_interval", "repeat_interval")
 
 
@@ -72,7 +72,7 @@ def prometheus(config: str, *, factor: float, rules_in: str, without: str | None
         config: as `infra.prometheus.config` writes it.
         factor: how many times faster.
         rules_in: the directory of the files of rules.
-        without: a job that is not scraped any more.
+        without: a job whose targets are not scraped any more.
 
     """
     every = duration(scrape_seconds(factor))
@@ -82,7 +82,8 @@ def prometheus(config: str, *, factor: float, rules_in: str, without: str | None
         r"  - '.*/\*\.(yml)'": rf"  - '{rules_in}/*.\1'",
     }
     if without:
-        changes[_JOB.format(re.escape(without))] = ""
+        # the job stays: with it would go the marks that its series have ended, for five minutes
+        changes[_JOB.format(re.escape(without))] = r"\1"
     for pattern, text in changes.items():
         config = re.sub(pattern, text, config)
     return config

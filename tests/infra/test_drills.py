@@ -39,6 +39,7 @@ THERE = {
     "alpaca": {name_of(kind) for kind in ALPACA},
     "yahoo": {name_of(kind) for kind in YAHOO},
 }
+ROOT = Path(__file__).parents[2]
 IDS = [drill.alert.id for drill in DRILLS]
 
 
@@ -79,6 +80,13 @@ def test_every_alert_is_drilled_or_it_is_said_why_not() -> None:
     assert listed.exit_code == 0
     assert {line.split()[0] for line in listed.output.splitlines()} == ids
     assert all(why in listed.output for why in WITHOUT.values())
+
+
+def test_the_measured_times_are_of_every_drill() -> None:
+    """What was printed when they were played last, a row each; play them again after a change."""
+    page = (ROOT / "docs" / "alerts-drills-measured.md").read_text(encoding="utf-8")
+    divided = page.partition("divided by 30")[2]
+    assert sorted(row.split(" | ")[0] for row in divided.split("\n| ")[2:]) == sorted(IDS)
 
 
 def test_a_drill_that_stays_has_no_end_to_wait_for() -> None:

@@ -74,7 +74,7 @@ def test_promtool_accepts_a_deployments(monitoring: Monitoring, tmp_path: Path, 
     path.write_text(text)
     ours = [job for job in JOBS if job.startswith("alpaca-")]
     assert text.count("scheme: https") == text.count(f"_file: '{secret}'") == len(ours)
-    command = [monitoring.promtool, "check", "config", path]
+    command: list[str | Path] = [monitoring.promtool, "check", "config", path]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     secret.unlink()

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RIVALS := .venv-bench
 
-.PHONY: run test chaos faults bench check setup tools requirements format generate clean
+.PHONY: run test chaos faults drills bench check setup tools requirements format generate clean
 
 run: tools
 	@$(BIN)/twinfeed up
@@ -21,6 +21,10 @@ chaos: tools
 # sixty runs of faults by seed on one stack; after each one the books are balanced
 faults: tools
 	FAULT_RUNS=60 $(BIN)/pytest -q -s tests/journeys/test_fault_runs.py
+
+# every alert that can be provoked, on a stack of its own, with the rules' times divided by 30
+drills: tools
+	DRILL_ALL=30 $(BIN)/pytest -q -s tests/journeys/test_drills.py -k every
 
 # twinfeed beside plain Faust, Quix Streams, confluent-kafka and bytewax: ratios, in one run
 bench: tools $(RIVALS)/.installed

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from infra.topics import TOPICS
+
 E2E = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120)
 HOP = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.5, 1, 2.5, 5)
 REC = (0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
@@ -333,6 +335,14 @@ CATALOGUE: tuple[Metric, ...] = (
         E2E,
     ),
     Metric(
+        "pipeline_receipt_age_seconds",
+        "histogram",
+        "prices",
+        "From the trade on the market to its receipt, whichever source is routed",
+        {"source": SOURCES},
+        E2E,
+    ),
+    Metric(
         "alpaca_message_latency_seconds",
         "histogram",
         "hub",
@@ -389,15 +399,15 @@ CATALOGUE: tuple[Metric, ...] = (
         "pipeline_consumer_lag_records",
         "gauge",
         "lag",
-        "Records that a stage has still to read, over all partitions",
-        {"group": GROUPS, "topic": ("ticks",)},
+        "Records of a topic that a stage has still to read, over all partitions",
+        {"group": GROUPS, "topic": tuple(topic.name for topic in TOPICS)},
     ),
     Metric(
         "pipeline_consumer_lag_seconds",
         "gauge",
         "lag",
-        "Age of the oldest record that a stage has still to read; 0 at the end of the log",
-        {"group": GROUPS, "topic": ("ticks",)},
+        "Age of a topic's oldest record that a stage has still to read; 0 at its end",
+        {"group": GROUPS, "topic": tuple(topic.name for topic in TOPICS)},
     ),
     Metric(
         "pipeline_sink_pending_records",

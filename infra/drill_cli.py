@@ -1,41 +1,37 @@
 """`twinfeed drill`: makes an alert fire on the running stack, and waits for it where alerts end up.
 
 That is the history (`ops.alerts`): what stands there has gone from the fault through a stage's
-metrics, Prometheus's scrape and rules, and Alertmanager's route.
+metrics, Prometheus's scrape and rules, and Alertmanager's route. One that a louder alert mutes is
+there as muted, and has fired.
+
+The next drill begins once an alert has fired and its fault is taken away; its end is waited for
+beside.
 """
 
 import asyncio
-import os
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, assert_never
+from typing import Annotated
 
 import msgspec
 import typer
 from aiokafka.errors import KafkaError
 
-from infra import ops_cli, sim_cli
-from infra.clock import now_ns
-from infra.commands import Command, Failover, Reconnect, Release
-from infra.drills import Act, Asked, Drill, Fault, Stopped, named
+from infra import drill_report, ops_cli
+from infra.drill_report import Played
+from infra.drill_scene import Scene
+from infra.drills import Drill, named
 from infra.kafka.read import Tail
 from infra.settings import EX_SOFTWARE, EX_UNAVAILABLE, StageSettings, load
-from infra.stack import board as boards
 from infra.stack import preflight
 from infra.stack.refusal import Refusal
 from infra.topics import ALERTS
 
 Data = Annotated[Path, typer.Option("--data", help="The running stack's directory.")]
-WHY, WHO = "a drill", "twinfeed drill"
 #: How often the history is looked into.
 LOOK_S = 0.5
-COMMANDS: dict[str, type[Any]] = {
-    "failover": Failover,
-    "release": Release,
-    "reconnect": Reconnect,
-}
+FIRED = {"alert_fired", "alert_inhibited"}
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -43,7 +39,16 @@ class Line(msgspec.Struct, frozen=True):
 
     event: str
     name: str = ""
+    severity: str = ""
+    fingerprint: str = ""
     started_at_ns: int = 0
+    labels: dict[str, str] = {}
+    inhibited_by: list[str] = []
+
+    @property
+    def firing(self) -> tuple[str, int]:
+        """Which time it is about."""
+        return self.fingerprint, self.started_at_ns
 
 
 _line = msgspec.json.Decoder(Line)
@@ -58,38 +63,44 @@ class History:
 
     def __init__(self, tail: Tail) -> None:
         self._tail = tail
+        self._reading = asyncio.Lock()
         self.lines: list[Line] = []
+        self._since = 0
 
-    async def begin(self) -> None:
-        """Read what was told before."""
+    async def begin(self, *, anew: bool = False) -> None:
+        """Read what was told before; where all rules are others now, none of it fires on."""
         await self._look()
+        if anew:
+            self._since = len(self.lines)
 
-    async def calm(self, name: str, within_s: float) -> None:
+    async def calm(self, of: Drill, within_s: float) -> None:
         """Wait until an alert is over that fires already. Raises MissedError."""
         began = time.monotonic()
-        while self._on(name):
+        while self._on(of):
             if time.monotonic() - began > within_s:
-                message = f"{name} fires already, and is not over within {within_s:.0f} s"
+                message = f"{of.alert.name} fires already, and is not over within {within_s:.0f} s"
                 raise MissedError(message)
             await asyncio.sleep(LOOK_S)
             await self._look()
 
-    def _on(self, name: str) -> set[int]:
-        of = [line for line in self.lines if line.name == name]
-        over = {line.started_at_ns for line in of if line.event == "alert_resolved"}
-        return {line.started_at_ns for line in of if line.event == "alert_fired"} - over
+    def _on(self, of: Drill) -> set[tuple[str, int]]:
+        lines = self.lines[self._since :]
+        over = {line.firing for line in lines if line.event == "alert_resolved"}
+        return {line.firing for line in lines if _is(line, of)} - over
 
     async def _look(self) -> None:
-        self.lines += [_line.decode(record.value) for record in await self._tail.fresh()]
+        async with self._reading:
+            self.lines += [_line.decode(record.value) for record in await self._tail.fresh()]
 
-    async def until(self, told: Callable[[Line], bool], within_s: float, what: str) -> float:
-        """Wait for a line; return the seconds that it took. Raises MissedError."""
+    async def until(self, told: Callable[[Line], bool], within_s: float, what: str) -> Line:
+        """Wait for a line. Raises MissedError."""
         began = time.monotonic()
         seen = 0
         while True:
             await self._look()
-            if any(told(line) for line in self.lines[seen:]):
-                return time.monotonic() - began
+            found = next(filter(told, self.lines[seen:]), None)
+            if found:
+                return found
             seen = len(self.lines)
             if time.monotonic() - began > within_s:
                 message = f"{what}: not within {within_s:.0f} s"
@@ -97,8 +108,22 @@ class History:
             await asyncio.sleep(LOOK_S)
 
 
+def _is(line: Line, of: Drill) -> bool:
+    return (
+        line.event in FIRED
+        and (line.name, line.severity) == (of.alert.name, of.alert.severity)
+        and of.about.items() <= line.labels.items()
+    )
+
+
+def _list(shown: bool) -> None:  # noqa: FBT001  # as Typer calls it
+    if shown:
+        typer.echo(drill_report.listed(), nl=False)
+        raise typer.Exit
+
+
 def drill(
-    alert: Annotated[str, typer.Argument(help="Its name or id; or all.")],
+    alerts: Annotated[list[str], typer.Argument(help="Their names or ids; or all.")],
     *,
     to_the_end: Annotated[
         bool, typer.Option("--to-the-end/--fire-only", help="Wait until it is over as well.")
@@ -106,131 +131,148 @@ def drill(
     patience: Annotated[
         float, typer.Option(min=1, help="So many times as long as expected is waited.")
     ] = 2.0,
+    compress: Annotated[
+        float, typer.Option(min=1, max=60, help="The rules' times are divided by this.")
+    ] = 1.0,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print a table of the times, at the end.")
+    ] = False,
+    shown: Annotated[
+        bool,
+        typer.Option("--list", is_eager=True, callback=_list, help="What is drilled and not."),
+    ] = False,
     data: Data = Path(".twinfeed"),
 ) -> None:
-    """Make an alert fire on the running stack with simulated vendors, and wait until it is over."""
+    """Make alerts fire on the running stack with simulated vendors; wait until they are over."""
+    del shown
     try:
-        drills = named(alert)
+        asked = [each for alert in alerts for each in named(alert)]
     except LookupError as error:
         raise typer.BadParameter(str(error)) from error
+    drills = tuple({each.alert.id: each for each in asked}.values())
     data = data.absolute()
     if not preflight.is_running(data):
         message = f"no stack is running on {data}"
         raise Refusal(message, EX_UNAVAILABLE)
+    play = Play(data, to_the_end=to_the_end, patience=patience, factor=compress)
     try:
-        missed = asyncio.run(_all(drills, data, to_the_end=to_the_end, patience=patience))
+        played = asyncio.run(play.all(drills))
     except KafkaError as error:
         message = f"the stack's Kafka does not answer: {error or type(error).__name__}"
         raise Refusal(message, EX_UNAVAILABLE) from error
+    if markdown:
+        typer.echo(drill_report.markdown(played, compress), nl=False)
+    missed = [each.drill.alert.name for each in played if each.missed]
     if missed:
         message = f"{len(missed)} of {len(drills)} drills failed: {', '.join(missed)}"
         raise Refusal(message, EX_SOFTWARE)
 
 
-async def _all(
-    drills: tuple[Drill, ...], data: Path, *, to_the_end: bool, patience: float
-) -> list[str]:
-    settings = load(StageSettings)
-    tail = Tail(ops_cli.kafka_of(data), settings.topic(ALERTS.name))
-    await tail.start()
-    missed = []
-    try:
-        history = History(tail)
-        await history.begin()
-        for each in drills:
-            try:
-                await _one(each, history, data, to_the_end=to_the_end, patience=patience)
-            except MissedError as error:
-                typer.echo(f"{each.alert.id} {error}", err=True)
-                missed.append(each.alert.name)
-    finally:
-        await tail.stop()
-    return missed
+class Play:
+    """Some drills on one stack.
 
+    Args:
+        data: the stack's directory.
+        to_the_end: whether the alerts' ends are waited for.
+        patience: so many times as long as expected is waited.
+        factor: the rules' times are divided by it.
 
-async def _one(
-    drilled: Drill, history: History, data: Path, *, to_the_end: bool, patience: float
-) -> None:
-    alert = drilled.alert
-    # an event of its own is a firing of its own; what lasts may last from before
-    if drilled.faults and alert.severity != "info":
-        await history.calm(alert.name, patience * drilled.over_s)
-    since_ns = time.time_ns()
-    fires_at = since_ns if drilled.faults else 0  # one without a fault fires all the time
+    """
 
-    def fired(line: Line) -> bool:
-        return (
-            line.event == "alert_fired"
-            and line.name == alert.name
-            and line.started_at_ns >= fires_at
-        )
+    def __init__(self, data: Path, *, to_the_end: bool, patience: float, factor: float) -> None:
+        self._data = data
+        self._to_the_end = to_the_end
+        self._patience = patience
+        self._factor = factor
+        self._scene = Scene(data, factor)
 
-    def over(line: Line) -> bool:
-        return (
-            line.event == "alert_resolved"
-            and line.name == alert.name
-            and line.started_at_ns >= fires_at
-        )
+    async def all(self, drills: Iterable[Drill]) -> list[Played]:
+        """Play them, and return what came of each."""
+        tail = Tail(ops_cli.kafka_of(self._data), load(StageSettings).topic(ALERTS.name))
+        await tail.start()
+        self._history = History(tail)
+        played: list[Played] = []
+        ends: list[asyncio.Task[None]] = []
+        try:
+            async with self._scene.ready():
+                await self._history.begin(anew=self._factor > 1)
+                for each in drills:
+                    played.append(Played(drill=each))
+                    end = await self._begin(played[-1])
+                    if end:
+                        ends.append(asyncio.create_task(self._end(played[-1], *end)))
+                await asyncio.gather(*ends)
+        finally:
+            for task in ends:
+                task.cancel()
+            await tail.stop()
+        return played
 
-    taken: float | None = None
-    for act in drilled.faults:
-        await _do(act, data)
-    try:
-        if drilled.away_s:
-            # what makes it fire is its end, and the fault has to be seen first
-            await asyncio.sleep(drilled.away_s)
-        else:
-            taken = await history.until(fired, patience * drilled.expected_s, "did not fire")
-    finally:
-        for act in drilled.faults:
-            await _undo(act, data)
-        for asked in drilled.after:
-            await _do(asked, data)
-    if taken is None:
-        taken = await history.until(fired, patience * drilled.expected_s, "did not fire")
-    sentence = f"{alert.id} {alert.name}: fired after {taken:.0f} s"
-    sentence += f" (expected {drilled.expected_s:.0f})"
-    if to_the_end and drilled.faults:
-        ended = await history.until(over, patience * drilled.over_s, "was not over")
-        sentence += f", over after {ended:.0f} s (expected {drilled.over_s:.0f})"
-    typer.echo(sentence)
+    async def _begin(self, played: Played) -> tuple[Line, float] | None:
+        """Play a drill until its fault is away; return its firing, if its end is to be seen."""
+        of = played.drill
+        patience_s = self._patience * of.expected_s(self._factor)
+        try:
+            # an event of its own is a firing of its own; what lasts may last from before
+            if of.faults and (of.alert.severity != "info" or self._factor > 1):
+                calm_s = 0 if of.stays else self._patience * of.over_s(self._factor)
+                await self._history.calm(of, calm_s)
+            # one without a fault fires all the time
+            since_ns = time.time_ns() if of.faults else 0
 
+            def fired(line: Line) -> bool:
+                return _is(line, of) and line.started_at_ns >= since_ns
 
-async def _do(act: Act, data: Path) -> None:
-    match act:
-        case Fault(vendor, name, parameters):
-            base = sim_cli.base(sim_cli.Vendor(vendor), data, None)
-            await asyncio.to_thread(sim_cli.ask, base, "PUT", f"/faults/{name}", dict(parameters))
-        case Stopped(process):
-            _signal(process, data, signal.SIGSTOP)
-        case Asked(command, options):
-            await _command(command, options, data)
-        case _:
-            assert_never(act)
+            line = await self._fire(played, fired, patience_s)
+        except (MissedError, Refusal) as error:
+            self._miss(played, str(error))
+            return None
+        played.muted_by = tuple(line.inhibited_by)
+        typer.echo(drill_report.fired(played, self._factor), err=True)
+        if not (self._to_the_end and of.faults) or of.stays:
+            return None
+        return line, time.monotonic()
 
+    async def _fire(self, played: Played, fired: Callable[[Line], bool], patience_s: float) -> Line:
+        of = played.drill
+        began = time.monotonic()
+        line: Line | None = None
+        try:
+            for act in of.faults:
+                await self._scene.do(act)
+            if of.away_s:
+                # what makes it fire is its end, and the fault has to be seen first
+                await asyncio.sleep(of.away_s)
+            else:
+                line = await self._history.until(fired, patience_s, "did not fire")
+        finally:
+            taken = time.monotonic() - began
+            for act in of.faults:
+                await self._scene.undo(act)
+            for asked in of.after:
+                await self._scene.do(asked)
+        if line is None:
+            began = time.monotonic()
+            line = await self._history.until(fired, patience_s, "did not fire")
+            taken = time.monotonic() - began
+        played.fired_s = taken
+        return line
 
-async def _undo(act: Act, data: Path) -> None:
-    match act:
-        case Fault(vendor, name, _):
-            base = sim_cli.base(sim_cli.Vendor(vendor), data, None)
-            await asyncio.to_thread(sim_cli.ask, base, "DELETE", f"/faults/{name}")
-        case Stopped(process):
-            _signal(process, data, signal.SIGCONT)
-        case Asked():
-            pass  # what ends it is asked afterwards
-        case _:
-            assert_never(act)
+    async def _end(self, played: Played, line: Line, since: float) -> None:
+        of = played.drill
 
+        def over(other: Line) -> bool:
+            return other.event == "alert_resolved" and other.firing == line.firing
 
-def _signal(process: str, data: Path, how: signal.Signals) -> None:
-    board = boards.read(data)
-    pids = [s.pid for s in board.statuses if s.name == process and s.pid] if board else []
-    if not pids:
-        message = f"{process} does not run on {data}"
-        raise Refusal(message, EX_UNAVAILABLE)
-    os.kill(pids[0], how)
+        try:
+            patience_s = self._patience * of.over_s(self._factor)
+            await self._history.until(over, patience_s, "was not over")
+        except MissedError as error:
+            self._miss(played, str(error))
+            return
+        played.over_s = time.monotonic() - since
+        typer.echo(drill_report.over(played, self._factor), err=True)
 
-
-async def _command(command: str, options: Any, data: Path) -> None:
-    asked: Command = COMMANDS[command](at_ns=now_ns(), who=WHO, why=WHY, **options)
-    await ops_cli.write(asked, ops_cli.kafka_of(data), load(StageSettings).topic("ops.commands"))
+    def _miss(self, played: Played, why: str) -> None:
+        played.missed = why
+        typer.echo(f"{played.drill.alert.id} {played.drill.alert.name}: {why}", err=True)

@@ -141,7 +141,7 @@ def _ask(command: Command, what: str, data: Path) -> None:
     """Write a command to the router, and say what came of it."""
     settings, servers = _settings(data)
     commands, answers = settings.topic(COMMANDS.name), settings.topic(ANSWERS.name)
-    answer = _speaking(servers, _answered(command, servers, commands, answers))
+    answer = _speaking(servers, answered(command, servers, commands, answers))
     if answer is None:
         message = (
             f"the router has not answered within {ROUTER_S:g} s whether it does {what}: is it "
@@ -180,7 +180,7 @@ def kafka_of(data: Path) -> str:
     return addresses[KAFKA_ADDRESS].removeprefix(KAFKA_AT)
 
 
-async def _answered(command: Command, servers: str, commands: str, answers: str) -> Answer | None:
+async def answered(command: Command, servers: str, commands: str, answers: str) -> Answer | None:
     """Write a command, and return its answer; None where none came."""
     offset = await write(command, servers, commands, answers)
     try:

@@ -25,7 +25,7 @@ OK = 200
 
 _HISTORY = """
 SELECT event, fingerprint, name, severity, service, summary, started_at_ns, ended_at_ns,
-    incident_key, verdict, at_ns
+    incident_key, verdict, at_ns, inhibited_by
 FROM alerts FINAL WHERE at >= now() - INTERVAL {days} DAY ORDER BY at
 """
 

@@ -197,6 +197,27 @@ class AlertFired(_Alert, frozen=True, kw_only=True):
     description: str
 
 
+class AlertInhibited(_Alert, frozen=True, kw_only=True):
+    """An alert fires and nobody is told, because a louder one does.
+
+    Attributes:
+        inhibited_by: the names of those that muted it first.
+        alert_id: what tables call it.
+        service: what the digest groups by.
+        labels: all that tell it from others.
+        summary: what it would have said.
+        description: and besides.
+
+    """
+
+    inhibited_by: list[str]
+    alert_id: str
+    service: str
+    labels: dict[str, str]
+    summary: str
+    description: str
+
+
 class AlertResolved(_Alert, frozen=True, kw_only=True):
     """An alert is over.
 
@@ -260,4 +281,6 @@ class AlertJudged(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", 
     at_ns: int
 
 
-AlertEvent = AlertFired | AlertResolved | AlertPaged | AlertAcknowledged | AlertJudged
+AlertEvent = (
+    AlertFired | AlertInhibited | AlertResolved | AlertPaged | AlertAcknowledged | AlertJudged
+)

@@ -85,11 +85,14 @@ ALERTS: tuple[Alert, ...] = (
         family="latency",
         component="hub",
         service="delivery",
-        expr="alpaca:message_latency_seconds:p95_5m > 10",
+        expr="alpaca:lateness_seconds:p95_5m > 10",
         wait="5m",
         keep="5m",
-        summary="Prices arrive more than 10 s late",
-        description="One in twenty takes {{ $value | humanizeDuration }} from market to browser.",
+        summary="Alpaca's prices are more than 10 s late",
+        description=(
+            "One in twenty takes {{ $value | humanizeDuration }} from the market to the browser; or"
+            " only to us, while Yahoo is routed."
+        ),
         dashboard="performance",
     ),
     Alert(
@@ -157,11 +160,14 @@ ALERTS: tuple[Alert, ...] = (
         family="latency",
         component="hub",
         service="delivery",
-        expr="alpaca:message_latency_seconds:p95_5m > 5",
+        expr="alpaca:lateness_seconds:p95_5m > 5",
         wait="5m",
         keep="5m",
-        summary="Prices arrive more than 5 s late",
-        description="One in twenty takes {{ $value | humanizeDuration }} from market to browser.",
+        summary="Alpaca's prices are more than 5 s late",
+        description=(
+            "One in twenty takes {{ $value | humanizeDuration }} from the market to the browser; or"
+            " only to us, while Yahoo is routed."
+        ),
         dashboard="performance",
     ),
     Alert(
@@ -347,7 +353,7 @@ ALERTS: tuple[Alert, ...] = (
         family="pipeline",
         component="kafka",
         service="processing",
-        expr="max by (group, topic) (pipeline_consumer_lag_seconds) > 5",
+        expr="max by (group) (pipeline_consumer_lag_seconds) > 5",
         wait="2m",
         keep="2m",
         summary="{{ $labels.group }} is behind",
@@ -362,7 +368,7 @@ ALERTS: tuple[Alert, ...] = (
         component="kafka",
         service="processing",
         expr=(
-            "(sum by (group, topic) (pipeline_consumer_lag_records) > 0) and on (group)"
+            "(sum by (group) (pipeline_consumer_lag_records) > 0) and on (group)"
             " (label_replace(sum by (stage) (rate(pipeline_records_processed_total[2m])),"
             ' "group", "$1", "stage", "(.+)") == 0)'
         ),

@@ -4,6 +4,7 @@ The job names are what dashboards and alerts select by; within a job, `instance`
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 #: Dense enough for a minute's rate, and for an alert within seconds.
@@ -24,13 +25,66 @@ JOBS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def render(addresses: Mapping[str, str], *, rules: Path = RULES) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How the stages let Prometheus in beyond loopback; what is secret stands in files.
+
+    Attributes:
+        authority: the file of the certificates that theirs come from.
+        token: the file of the token that they ask for.
+        user: who asks by password instead, where there is no token.
+        password: the file of that user's password.
+
+    """
+
+    authority: Path
+    token: Path | None = None
+    user: str = ""
+    password: Path | None = None
+
+    def lines(self) -> list[str]:
+        """Return what a job says of it."""
+        if self.token:
+            shown = ["    authorization:", f"      credentials_file: '{self.token}'"]
+        else:
+            shown = [
+                "    basic_auth:",
+                f"      username: '{self.user}'",
+                f"      password_file: '{self.password}'",
+            ]
+        return [
+            "    scheme: https",
+            "    tls_config:",
+            f"      ca_file: '{self.authority}'",
+            *shown,
+        ]
+
+
+#: What listens by itself, and is no stage of ours.
+NOT_OURS = ("prometheus", "alertmanager")
+#: Where each process has its metrics in a deployment; names and files are for whoever deploys it.
+PRODUCTION: Mapping[str, str] = {
+    name: f"{name}:{9090 if name == 'prometheus' else 9093 if name == 'alertmanager' else 9200}"
+    for stages in JOBS.values()
+    for name in stages
+}
+PRODUCTION_RULES = Path("/etc/prometheus/rules")
+PRODUCTION_ACCESS = Access(
+    authority=Path("/etc/prometheus/secrets/metrics_authority.pem"),
+    token=Path("/etc/prometheus/secrets/metrics_token"),
+)
+
+
+def render(
+    addresses: Mapping[str, str], *, rules: Path = RULES, access: Access | None = None
+) -> str:
     """Return `prometheus.yml` for processes at these `host:port` addresses.
 
     Args:
         addresses: by process name; a process without an address is not scraped, and alerts are
             sent to `alertmanager` if it has one.
         rules: the directory of the files of rules.
+        access: what the stages ask for; none on loopback.
 
     """
     lines = [
@@ -52,7 +106,8 @@ def render(addresses: Mapping[str, str], *, rules: Path = RULES) -> str:
     for job, stages in JOBS.items():
         targets = [(stage, addresses[stage]) for stage in stages if stage in addresses]
         if targets:
-            lines += [f"  - job_name: {job}", "    static_configs:"]
+            asked = access.lines() if access and job not in NOT_OURS else []
+            lines += [f"  - job_name: {job}", *asked, "    static_configs:"]
         for stage, address in targets:
             lines += [f"      - targets: ['{address}']", f"        labels: {{instance: {stage}}}"]
     return "\n".join(lines) + "\n"

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 _PERCENTILE = (
     "histogram_quantile({q}, sum by (le)"
-    ' (rate(alpaca_message_latency_seconds_bucket{{source="alpaca"}}[5m])))'
-    ' and on() sum(increase(alpaca_message_latency_seconds_count{{source="alpaca"}}[5m])) >= 20'
+    ' (rate({of}_bucket{{source="alpaca"}}[5m])))'
+    ' and on() sum(increase({of}_count{{source="alpaca"}}[5m])) >= 20'
 )
+_LATENCY, _RECEIPT = "alpaca_message_latency_seconds", "pipeline_receipt_age_seconds"
 _RECOVERY = (
     "sum(increase(datasource_router_recovery_time_seconds_sum[{w}]))"
     " / (sum(increase(datasource_router_recovery_time_seconds_count[{w}])) > 0)"
@@ -33,9 +34,15 @@ RECORDED: Mapping[str, str] = {
     "type:alpaca_messages_received:rate1m": (
         "sum by (type) (rate(alpaca_messages_received_total[1m]))"
     ),
-    "alpaca:message_latency_seconds:p50_5m": _PERCENTILE.format(q="0.50"),
-    "alpaca:message_latency_seconds:p95_5m": _PERCENTILE.format(q="0.95"),
-    "alpaca:message_latency_seconds:p99_5m": _PERCENTILE.format(q="0.99"),
+    "alpaca:message_latency_seconds:p50_5m": _PERCENTILE.format(q="0.50", of=_LATENCY),
+    "alpaca:message_latency_seconds:p95_5m": _PERCENTILE.format(q="0.95", of=_LATENCY),
+    "alpaca:message_latency_seconds:p99_5m": _PERCENTILE.format(q="0.99", of=_LATENCY),
+    "alpaca:receipt_age_seconds:p95_5m": _PERCENTILE.format(q="0.95", of=_RECEIPT),
+    # while Yahoo is routed nothing of Alpaca's is sent, and it may be as late as before
+    "alpaca:lateness_seconds:p95_5m": (
+        "alpaca:message_latency_seconds:p95_5m or (alpaca:receipt_age_seconds:p95_5m"
+        ' and on() max(datasource_router_state{state="FALLBACK_ACTIVE"}) == 1)'
+    ),
     "datasource_router:validation_failures:ratio_rate2m": (
         "sum(rate(datasource_router_validation_failures_total[2m]))"
         " / (sum(rate(datasource_router_messages_processed_total[2m])) > 0)"

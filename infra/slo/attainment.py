@@ -16,6 +16,20 @@ POLICY = (
 )
 SPENT = "incident and postmortem"
 
+#: stage -> the histogram of the time that a tick spends there
+SPENT_IN = {
+    "ingest": "alpaca_streaming_processing_duration_seconds",
+    "validate, route and forward": "datasource_router_processing_duration_seconds",
+    "broadcast": "multiasset_broadcast_duration_seconds",
+}
+#: Seconds, by stage; `{{w}}` is the window's place.
+_BY_STAGE = "topk(3, ({}) > 0)".format(
+    " or ".join(
+        f'label_replace(sum(increase({metric}_sum[{{w}}])), "stage", "{stage}", "", "")'
+        for stage, metric in SPENT_IN.items()
+    )
+)
+
 #: level -> what its errors are made of, over a window
 CONTRIBUTORS: Mapping[str, str] = {
     "service-availability": (
@@ -23,6 +37,8 @@ CONTRIBUTORS: Mapping[str, str] = {
         'datasource_router_state_duration_seconds_total{{state="BOTH_UNAVAILABLE"}}[{w}])) > 0)'
     ),
     "alpaca-uptime": "topk(3, sum by (reason) (increase(alpaca_reconnection_total[{w}])) > 0)",
+    "end-to-end-latency": _BY_STAGE,
+    "websocket-to-signalr-latency": _BY_STAGE,
     "validation-success": (
         "topk(3, sum by (reason) (increase(datasource_router_validation_failures_total[{w}])) > 0)"
     ),

@@ -46,7 +46,8 @@ def _moment(at_ns: int) -> str:
 
 
 def _state(firing: Firing) -> str:
+    muted = f", muted by {' and '.join(firing.muted_by)}" if firing.muted else ""
     if firing.ended_at_ns is None:
-        return "still on"
+        return f"still on{muted}"
     minutes = (firing.ended_at_ns - firing.started_at_ns) / NS / 60
-    return f"over after {minutes:.0f} min"
+    return f"over after {minutes:.0f} min{muted}"

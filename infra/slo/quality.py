@@ -3,7 +3,8 @@
 A firing is one alert and the moment that it began. It was *acted on* when somebody judged it
 actionable, or acknowledged it and nobody judged it otherwise; it was *not* when it was judged noise
 or false. What nobody acknowledged or judged is not known, and counts for neither side: the shares
-are of what is known, and say of how much that is.
+are of what is known, and say of how much that is. A firing that a louder alert muted was told to
+nobody: it is counted as muted, and for nothing else.
 """
 
 from collections import defaultdict
@@ -34,6 +35,13 @@ class Firing:
     ended_at_ns: int | None = None
     acknowledged_at_ns: int | None = None
     verdict: str = ""
+    told: bool = False
+    muted_by: tuple[str, ...] = ()
+
+    @property
+    def muted(self) -> bool:
+        """Whether nobody was ever told of it."""
+        return bool(self.muted_by) and not self.told
 
     @property
     def acted_on(self) -> bool | None:
@@ -48,7 +56,8 @@ class Quality:
     """The figures of some firings; None where there is nothing to say.
 
     Attributes:
-        fired: how many there were.
+        fired: of how many somebody was told.
+        muted: how many there were besides, of which nobody was told, because a louder one fired.
         known: of how many it is known whether there was something to do.
         actionable: the share of these that were acted on.
         false: the share of these with which nothing was wrong.
@@ -63,6 +72,7 @@ class Quality:
     false: float | None
     acknowledged_s: float | None
     resolved_s: float | None
+    muted: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +92,11 @@ def firings(rows: Iterable[Mapping[str, Any]]) -> list[Firing]:
     for row in rows:
         key = (str(row["fingerprint"]), int(row["started_at_ns"]))
         match row["event"]:
-            case "alert_fired" | "alert_resolved" | "alert_paged":
+            case "alert_fired" | "alert_inhibited" | "alert_resolved" | "alert_paged":
                 firing = found.setdefault(
                     key, Firing(name=row["name"], severity=row["severity"], started_at_ns=key[1])
                 )
-                firing.service = row["service"] or firing.service
-                firing.summary = row["summary"] or firing.summary
-                if row["event"] == "alert_resolved":
-                    firing.ended_at_ns = int(row["ended_at_ns"])
+                _take(firing, row)
                 if row["event"] == "alert_paged":
                     incidents[row["incident_key"]].append(key)
             case _:
@@ -110,8 +117,22 @@ def firings(rows: Iterable[Mapping[str, Any]]) -> list[Firing]:
     return sorted(found.values(), key=lambda firing: firing.started_at_ns)
 
 
+def _take(firing: Firing, row: Mapping[str, Any]) -> None:
+    firing.service = row["service"] or firing.service
+    firing.summary = row["summary"] or firing.summary
+    match row["event"]:
+        case "alert_resolved":
+            firing.ended_at_ns = int(row["ended_at_ns"])
+        case "alert_inhibited":
+            firing.muted_by = tuple(row["inhibited_by"])
+        case _:
+            firing.told = True
+
+
 def quality(of: Sequence[Firing]) -> Quality:
     """Return the figures of firings."""
+    muted = [firing for firing in of if firing.muted]
+    of = [firing for firing in of if not firing.muted]
     known = [firing for firing in of if firing.acted_on is not None]
     acted = [firing for firing in known if firing.acted_on]
     false = [firing for firing in known if firing.verdict == "false"]
@@ -119,6 +140,7 @@ def quality(of: Sequence[Firing]) -> Quality:
     over = [f.ended_at_ns - f.started_at_ns for f in of if f.ended_at_ns is not None]
     return Quality(
         fired=len(of),
+        muted=len(muted),
         known=len(known),
         actionable=len(acted) / len(known) if known else None,
         false=len(false) / len(known) if known else None,
@@ -176,17 +198,20 @@ def markdown(of: Report, days: int) -> str:
     lines = [
         f"# Alerts of the last {days} days",
         "",
-        f"Somebody was told {of.all.fired} times; what that was worth is known of {of.all.known}.",
+        (
+            f"Somebody was told {of.all.fired} times; what that was worth is known of"
+            f" {of.all.known}. {of.all.muted} more fired while a louder alert muted them."
+        ),
         "",
         "| | measured | promised |",
         "|---|---|---|",
         *(f"| {what} | {measured} | {promise} |" for what, measured, promise in promised),
         "",
-        "| alert | fired | known | actionable | false | MTTA | MTTR |",
-        "|---|---|---|---|---|---|---|",
+        "| alert | fired | muted | known | actionable | false | MTTA | MTTR |",
+        "|---|---|---|---|---|---|---|---|",
         *(
-            f"| {name} | {q.fired} | {q.known} | {_share(q.actionable)} | {_share(q.false)}"
-            f" | {_time(q.acknowledged_s)} | {_time(q.resolved_s)} |"
+            f"| {name} | {q.fired} | {q.muted} | {q.known} | {_share(q.actionable)}"
+            f" | {_share(q.false)} | {_time(q.acknowledged_s)} | {_time(q.resolved_s)} |"
             for name, q in of.by_alert.items()
         ),
         "",

@@ -329,7 +329,11 @@ def _stages(settings: StackSettings) -> tuple[Process, ...]:
         _stage(
             settings,
             *("alerts", "sinks.alerts"),
-            env={"ALERTS_HOST": HOST, "ALERTS_PORT": str(settings.port("alerts"))},
+            env={
+                "ALERTS_HOST": HOST,
+                "ALERTS_PORT": str(settings.port("alerts")),
+                "ALERTS_ALERTMANAGER_URL": _alertmanager_url(settings),
+            },
             secrets=PAGERDUTY_SECRETS,
             after=after_topics,
         ),
@@ -474,6 +478,14 @@ def _monitoring(settings: StackSettings) -> tuple[Process, ...]:
             )
         )
     return tuple(wanted)
+
+
+def _alertmanager_url(settings: StackSettings) -> str:
+    """Return where Alertmanager is; empty where there is none."""
+    if settings.alertmanager_url:
+        return settings.alertmanager_url
+    here = f"http://{HOST}:{settings.port('alertmanager')}"
+    return here if settings.toolchain.monitoring else ""
 
 
 def _alertmanager_file(settings: StackSettings) -> Path:

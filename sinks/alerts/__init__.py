@@ -1,1 +1,1 @@
-"""The history of alerts: what fired, what resolved, who acknowledged."""
+"""The history of alerts: what fired, what was muted, what resolved, who acknowledged."""

@@ -5,11 +5,13 @@ told it tells it again.
 """
 
 import asyncio
+import contextlib
 import hmac
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+import aiohttp
 import msgspec
 import structlog
 from aiohttp import web
@@ -21,6 +23,7 @@ from infra.settings import load
 from infra.telemetry import Meters, configure_logging
 from infra.topics import ALERTS
 from sinks.alerts import notices
+from sinks.alerts.muted import Muted
 from sinks.alerts.settings import AlertsSettings
 from sinks.events import AlertEvent
 
@@ -28,6 +31,8 @@ from sinks.events import AlertEvent
 BODY_BYTES = 4 * 2**20
 #: How long Kafka may take, before the teller is asked to come again.
 DELIVERY_S = 5.0
+#: How often Alertmanager is asked what it mutes, and how long it may take.
+ASK_EVERY_S, ANSWER_S = 2.0, 5.0
 
 log = structlog.get_logger()
 
@@ -67,7 +72,8 @@ class History:
         try:
             await web.TCPSite(runner, host, port).start()
             self._waiting_for = None
-            await stop.wait()
+            async with self._asking():
+                await stop.wait()
         except OSError as error:
             raise cannot_listen(host, port, error, variable="ALERTS_PORT") from error
         finally:
@@ -108,6 +114,38 @@ class History:
             return True
         wanted = f"Bearer {token.get_secret_value()}"
         return hmac.compare_digest(header.encode(), wanted.encode())
+
+    @contextlib.asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        """Ask Alertmanager what it mutes, while this is open."""
+        url = self._settings.alerts_alertmanager_url
+        task = asyncio.create_task(self._ask(url)) if url else None
+        try:
+            yield
+        finally:
+            if task:
+                task.cancel()
+                await asyncio.wait({task})
+
+    async def _ask(self, url: str) -> None:
+        muted = Muted()
+        timeout = aiohttp.ClientTimeout(total=ANSWER_S)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            while True:
+                try:
+                    async with http.get(f"{url}/api/v2/alerts", raise_for_status=True) as answer:
+                        listing = await answer.read()
+                    events = muted.take(listing, time.time_ns())
+                except (aiohttp.ClientError, TimeoutError, notices.MalformedError) as error:
+                    log.warning("muted_unknown", error=str(error) or type(error).__name__)
+                else:
+                    await self._keep(events)
+                await asyncio.sleep(ASK_EVERY_S)
+
+    async def _keep(self, events: Sequence[AlertEvent]) -> None:
+        """Write down what was heard once only: until Kafka takes it."""
+        while events and (await self._write(events)).status != web.HTTPOk.status_code:
+            await asyncio.sleep(ASK_EVERY_S)
 
     async def _write(self, events: Sequence[AlertEvent]) -> web.Response:
         records = [

@@ -1,6 +1,7 @@
 """What the history of alerts needs to know."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
@@ -17,6 +18,8 @@ class AlertsSettings(StageSettings):
             commas, while one is replaced. Without one its notices are refused.
         alerts_host: the address that both reach.
         alerts_port: its port; 0 takes any free one.
+        alerts_alertmanager_url: where Alertmanager is; it is asked there what it mutes, which it
+            tells nobody. Where empty, what is muted is not in the history.
 
     """
 
@@ -24,6 +27,7 @@ class AlertsSettings(StageSettings):
     alerts_pagerduty_secrets: SecretStr | None = None
     alerts_host: str = "127.0.0.1"
     alerts_port: int = Field(default=19210, ge=0, le=65535)
+    alerts_alertmanager_url: str | None = None
 
     @field_validator("alerts_host")
     @classmethod
@@ -37,6 +41,14 @@ class AlertsSettings(StageSettings):
             message = f"{value} is not loopback: set ALERTS_TOKEN, or anybody could write history"
             raise ValueError(message)
         return value
+
+    @field_validator("alerts_alertmanager_url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is not None and not urlsplit(value).hostname:
+            message = f"{value!r} is not a URL"
+            raise ValueError(message)
+        return value and value.rstrip("/")
 
     @property
     def secrets(self) -> tuple[str, ...]:

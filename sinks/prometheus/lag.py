@@ -61,6 +61,7 @@ class Lags:
 
     def __init__(self, settings: StageSettings, meters: Meters) -> None:
         servers = settings.kafka_bootstrap_servers
+        self._settings = settings
         self._meters = meters
         self._admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id="prometheus-sink")
         self._consumer = AIOKafkaConsumer(
@@ -81,6 +82,10 @@ class Lags:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        for group, read in READ.items():
+            for topic in set(topics.TOPICS) - set(read):
+                for name in (RECORDS, SECONDS):
+                    self._meters.remove(name, group=group, topic=topic.name)
         await self._admin.start()
         await self._consumer.start()
         self._task = asyncio.create_task(self._run())
@@ -114,26 +119,30 @@ class Lags:
             offsets = await self._admin.list_consumer_group_offsets(group)
             committed = {tp: meta.offset for tp, meta in offsets.items()}
             lag = behind(read, committed, begins, await self._consumer.end_offsets(read))
-            labels = {"group": self._names[group], "topic": "ticks"}
-            self._meters.set(RECORDS, sum(count for _, count in lag.values()), **labels)
-            age = await self._age({tp: first for tp, (first, _) in lag.items()})
-            self._meters.set(SECONDS, age, **labels)
+            ages = await self._ages({tp: first for tp, (first, _) in lag.items()})
+            name = self._names[group]
+            for topic in READ[name]:
+                of = [tp for tp in lag if tp.topic == self._settings.topic(topic.name)]
+                labels = {"group": name, "topic": topic.name}
+                self._meters.set(RECORDS, sum(lag[tp][1] for tp in of), **labels)
+                self._meters.set(SECONDS, max((ages[tp] for tp in of), default=0.0), **labels)
 
-    async def _age(self, firsts: Mapping[TopicPartition, int]) -> float:
-        """Return how old the oldest of the records at these places is, in seconds."""
+    async def _ages(self, firsts: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
+        """Return how old the record at each of these places is, in seconds."""
+        ages = dict.fromkeys(firsts, 0.0)
         if not firsts:
-            return 0.0
+            return ages
         self._consumer.assign(list(firsts))
         for tp, first in firsts.items():
             self._consumer.seek(tp, first)
-        oldest, waiting = time.time(), set(firsts)
+        waiting = set(firsts)
         try:
             async with asyncio.timeout(FETCH_S):
                 while waiting:
                     fetched = await self._consumer.getmany(*waiting, timeout_ms=500)
                     for tp, records in fetched.items():
                         waiting.discard(tp)
-                        oldest = min(oldest, records[0].timestamp / 1000)
+                        ages[tp] = max(0.0, time.time() - records[0].timestamp / 1000)
         finally:
             self._consumer.unsubscribe()
-        return max(0.0, time.time() - oldest)
+        return ages

@@ -3,7 +3,8 @@
 Only live records are measured: the binding reads from the end of the log on, so that a replay or a
 restart makes no storm. What was fetched to fill a gap is not live either: its thousands a second
 would hide a live stream that is silent, and water down the share of ticks that break a rule. The
-backfill counts what it fetches, and such a tick is never routed, so no time is taken of it.
+backfill counts what it fetches, and such a tick is never routed, so no time is taken of it. How
+late a source's trades come in is measured whether they are routed or not.
 """
 
 from collections import Counter
@@ -70,6 +71,9 @@ class Levels:
 class _Valid(msgspec.Struct, frozen=True):
     source: Source
     gap_id: str = ""
+    kind: str = ""
+    market_time_ns: int = 0
+    received_at_ns: int = 0
 
 
 class _Rejected(msgspec.Struct, frozen=True):
@@ -106,6 +110,7 @@ FAILURES = "datasource_router_validation_failures_total"
 OPENED = "datasource_router_circuit_breaker_total"
 DURATION = "datasource_router_processing_duration_seconds"
 AGE = "pipeline_price_age_seconds"
+RECEIPT = "pipeline_receipt_age_seconds"
 COMPARED = "datasource_router_price_comparisons_total"
 DELTA = "datasource_router_price_delta_percent"
 
@@ -115,8 +120,19 @@ def _processed(sources: Iterable[Source]) -> list[Sample]:
 
 
 def _of_valid(values: Iterable[bytes]) -> list[Sample]:
-    ticks = map(_valid.decode, values)
-    return _processed(tick.source for tick in ticks if not tick.gap_id)
+    ticks = [tick for tick in map(_valid.decode, values) if not tick.gap_id]
+    return [
+        *_processed(tick.source for tick in ticks),
+        *(
+            Observation(
+                RECEIPT,
+                {"source": tick.source},
+                (tick.received_at_ns - tick.market_time_ns) / NS,
+            )
+            for tick in ticks
+            if tick.kind == "trade"
+        ),
+    ]
 
 
 def _of_rejected(values: Iterable[bytes]) -> list[Sample]:

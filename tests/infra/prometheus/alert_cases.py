@@ -23,8 +23,10 @@ FAILOVERS = "datasource_router_failover_total"
 RECONNECTED = 'alpaca_reconnection_total{reason="closed"}'
 RECOVERY = "datasource_router_recovery_time_seconds"
 LATENCY = "alpaca_message_latency_seconds"
-LAG = 'pipeline_consumer_lag_seconds{group="forward", topic="ticks"}'
-WAITING = 'pipeline_consumer_lag_records{group="forward", topic="ticks"}'
+RECEIPT = "pipeline_receipt_age_seconds"
+ON_YAHOO = 'datasource_router_state{state="FALLBACK_ACTIVE"}'
+LAG = 'pipeline_consumer_lag_seconds{group="forward", topic="ticks.valid"}'
+WAITING = 'pipeline_consumer_lag_records{group="forward", topic="ticks.valid"}'
 FORWARDED = 'pipeline_records_processed_total{stage="forward", result="ok"}'
 DEAD = 'pipeline_records_processed_total{stage="forward", result="dead_letter"}'
 WRITTEN = 'pipeline_sink_last_success_timestamp_seconds{sink="clickhouse"}'
@@ -42,15 +44,17 @@ NEEDED = {
 }
 
 
-def latency(lower: float, upper: float, per_second: float = 10) -> dict[str, str]:
+def latency(
+    lower: float, upper: float, per_second: float = 10, of_metric: str = LATENCY
+) -> dict[str, str]:
     """All of Alpaca's messages took between two neighbouring bounds; from minute 5 to 20."""
     timeline, none = counter((0, 5), (per_second, 15), (0, 20)), counter((0, 40))
     of = '{source="alpaca", le="%s"}'
     return {
-        f"{LATENCY}_bucket{of % lower}": none,
-        f"{LATENCY}_bucket{of % upper}": timeline,
-        f"{LATENCY}_bucket{of % '+Inf'}": timeline,
-        f'{LATENCY}_count{{source="alpaca"}}': timeline,
+        f"{of_metric}_bucket{of % lower}": none,
+        f"{of_metric}_bucket{of % upper}": timeline,
+        f"{of_metric}_bucket{of % '+Inf'}": timeline,
+        f'{of_metric}_count{{source="alpaca"}}': timeline,
     }
 
 
@@ -116,6 +120,19 @@ CASES: tuple[Case, ...] = (
         silent=(5, 9, 33),
     ),
     case(
+        "C2: as late, while Yahoo is routed and nothing of Alpaca's is sent",
+        "AlpacaExtremeLatency",
+        {**latency(10, 15, of_metric=RECEIPT), ON_YAHOO: level((1, 40))},
+        fires=(12, 20, 24),
+        silent=(5, 9, 33),
+    ),
+    case(
+        "C2 near miss: received late while Alpaca is routed, where the hub's own time counts",
+        "AlpacaExtremeLatency",
+        {**latency(10, 15, of_metric=RECEIPT), **latency(1, 1.5), ON_YAHOO: level((0, 40))},
+        silent=(12, 20),
+    ),
+    case(
         "C2 near miss: just under ten seconds",
         "AlpacaExtremeLatency",
         latency(7.5, 10),
@@ -131,6 +148,13 @@ CASES: tuple[Case, ...] = (
         "H2: more than five seconds",
         "AlpacaHighLatency",
         latency(7.5, 10),
+        fires=(12, 20),
+        silent=(9, 33),
+    ),
+    case(
+        "H2: received as late, while Yahoo is routed",
+        "AlpacaHighLatency",
+        {**latency(7.5, 10, of_metric=RECEIPT), ON_YAHOO: level((1, 40))},
         fires=(12, 20),
         silent=(9, 33),
     ),

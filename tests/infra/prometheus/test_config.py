@@ -10,7 +10,8 @@ import pytest
 
 from infra.alertmanager.config import PRODUCTION, TEMPLATES, Channels
 from infra.alertmanager.config import render as alertmanager
-from infra.prometheus.config import JOBS, render
+from infra.prometheus.config import JOBS, Access, render
+from infra.prometheus.config import PRODUCTION as DEPLOYED
 from infra.stack.plan import StackSettings, plan
 from infra.stack.toolchain import Monitoring, Toolchain
 
@@ -55,6 +56,30 @@ def test_promtool_accepts_it(monitoring: Monitoring, tmp_path: Path, names: set[
         [monitoring.promtool, "check", "config", path], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("shown", ["token", "password"])
+def test_promtool_accepts_a_deployments(monitoring: Monitoring, tmp_path: Path, shown: str) -> None:
+    """Every stage by HTTPS with what it asks for; a file that is not there is named."""
+    secret, root = tmp_path / "secret", tmp_path / "root"
+    secret.write_text("s")
+    root.write_text("")
+    access = {
+        "token": Access(authority=root, token=secret),
+        "password": Access(authority=root, user="prometheus", password=secret),
+    }[shown]
+    path = tmp_path / "prometheus.yml"
+    text = render(DEPLOYED, access=access)
+    path.write_text(text)
+    ours = [job for job in JOBS if job.startswith("alpaca-")]
+    assert text.count("scheme: https") == text.count(f"_file: '{secret}'") == len(ours)
+    command: list[str | Path] = [monitoring.promtool, "check", "config", path]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    secret.unlink()
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (checked.returncode != 0) == (shown == "token")  # of passwords promtool looks up none
 
 
 @pytest.mark.service

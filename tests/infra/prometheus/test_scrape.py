@@ -10,8 +10,10 @@ from typing import Any
 import aiohttp
 import pytest
 import trustme
+import yaml
 
 from infra.exposure import exposure
+from infra.prometheus.config import Access, render
 from infra.settings import StageSettings
 from infra.stack.toolchain import Monitoring
 from infra.telemetry import Meters, StatusServer
@@ -86,6 +88,17 @@ async def test_prometheus_reads_with_the_right_credentials(
         "wrong password": {**trust, "basic_auth": {"username": "u", "password": "t"}},
         "no trust": {"scheme": "https", "authorization": {"credentials": "t"}},
     }
+    secrets = {name: tmp_path / f"secret-{name}" for name in "tp"}
+    for name, path in secrets.items():
+        path.write_text(name + "\n")  # as editors end a line
+    by_files = {
+        "a deployment's token": Access(authority=root, token=secrets["t"]),
+        "a deployment's password": Access(authority=root, user="u", password=secrets["p"]),
+        "a deployment's wrong token": Access(authority=root, token=secrets["p"]),
+    }
+    for name, access in by_files.items():
+        (job,) = yaml.safe_load(render({"route": "there"}, access=access))["scrape_configs"]
+        jobs[name] = {key: job[key] for key in job.keys() - {"job_name", "static_configs"}}
     targets = [{"targets": [f"127.0.0.1:{await server.start()}"]}]
     config = {
         "global": {"scrape_interval": "1s"},
@@ -99,8 +112,10 @@ async def test_prometheus_reads_with_the_right_credentials(
     finally:
         await server.stop()
     assert told["token"] == told["password"] == ("up", "")
+    assert told["a deployment's token"] == told["a deployment's password"] == ("up", "")
     refused = ("down", "server returned HTTP status 401 Unauthorized")
     assert told["nothing"] == told["wrong token"] == told["wrong password"] == refused
+    assert told["a deployment's wrong token"] == refused
     health, error = told["no trust"]
     assert health == "down"
     assert "certificate" in error

@@ -190,7 +190,7 @@ def _latency(made: Week, count: float) -> None:
 
 def _flow(made: Week, at: int, messages: float) -> None:
     for group in GROUPS:
-        of = f'{{group="{group}", topic="ticks"}}'
+        of = f'{{group="{group}", topic="ticks.valid"}}'
         made.gauge(
             f"pipeline_consumer_lag_seconds{of}", round(made.noise(0, 4.5), 1) if messages else 0
         )

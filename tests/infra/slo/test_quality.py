@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from infra.slo.quality import NS, firings, markdown, report
 
-EMPTY = {
+EMPTY: dict[str, Any] = {
     **dict.fromkeys(("fingerprint", "name", "severity", "service", "summary"), ""),
     **dict.fromkeys(("incident_key", "verdict"), ""),
     **dict.fromkeys(("started_at_ns", "at_ns"), 0),
     "ended_at_ns": None,
+    "inhibited_by": [],
 }
 MINUTE = 60 * NS
 
@@ -136,5 +137,24 @@ def test_the_page_has_what_was_promised_beside_it() -> None:
     """And says where nothing is known."""
     page = markdown(report(firings(fired("A", 100))), 30)
     assert "| actionable | - | > 80 % |" in page
-    assert "| A | 1 | 0 | - | - | - | - |" in page
+    assert "| A | 1 | 0 | 0 | - | - | - | - |" in page
     assert "Nothing to tune." in page
+
+
+def test_what_was_muted_is_counted_and_nobodys() -> None:
+    """It fired and nobody was told; one that was told before or later was told."""
+    of = {"fingerprint": "f", "severity": "high", "started_at_ns": MINUTE}
+    muted = row("alert_inhibited", **of, name="quiet", inhibited_by=["Loud"])
+    rows = [
+        *fired("loud", 1, ended=3),
+        muted,
+        row("alert_resolved", **of, name="quiet", ended_at_ns=2 * MINUTE),
+        *fired("both", 1, ended=3),
+        row("alert_inhibited", **{**of, "fingerprint": "f-both"}, name="both", inhibited_by=["L"]),
+    ]
+    found = report(firings(rows))
+    assert (found.all.fired, found.all.muted) == (2, 1)
+    assert (found.by_alert["quiet"].fired, found.by_alert["quiet"].muted) == (0, 1)
+    assert found.by_alert["quiet"].resolved_s is None
+    assert "1 more fired while a louder alert muted them" in markdown(found, 1)
+    assert "| quiet | 0 | 1 |" in markdown(found, 1)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from email.message import EmailMessage
+from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -147,9 +148,10 @@ def test_the_digest_is_mailed(
     server = Controller(mails, hostname="127.0.0.1", port=port)
     server.start()
     try:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 **dict.fromkeys(("incident_key", "verdict"), ""),
+                "inhibited_by": [],
                 "event": "alert_fired",
                 "fingerprint": "f",
                 "name": "Flapping",

@@ -14,7 +14,7 @@ from infra.alertmanager.config import Channels, render
 from infra.kafka.broker import Broker
 from infra.kafka.read import read_to_end
 from infra.stack.toolchain import Monitoring
-from sinks.events import AlertEvent, AlertFired, AlertResolved
+from sinks.events import AlertEvent, AlertFired, AlertInhibited, AlertResolved
 from tests.infra.alertmanager.running import alertmanager
 from tests.sinks.alerts.payloads import INCIDENT, SECRET, notice, notification, signature
 from tests.sinks.processes import process_of, until_ready
@@ -46,6 +46,10 @@ async def _written(servers: str, prefix: str) -> list[AlertEvent]:
     name = prefix + declared.ALERTS.name
     decode = msgspec.json.Decoder(AlertEvent).decode
     return [decode(record.value) async for record in read_to_end(servers, name, 0)]
+
+
+async def _ended(servers: str, prefix: str) -> set[str]:
+    return {e.name for e in await _written(servers, prefix) if isinstance(e, AlertResolved)}
 
 
 async def test_it_writes_down_what_it_is_told(
@@ -86,10 +90,11 @@ async def test_alertmanager_tells_it_every_firing_and_resolution(
     tmp_path: Path,
 ) -> None:
     """Even of what is over before anybody would have been told."""
-    servers = kafka.bootstrap_servers
-    async with _history(servers, topics, free_port) as url:
+    servers, port = kafka.bootstrap_servers, free_port()
+    env = {"ALERTS_ALERTMANAGER_URL": f"http://127.0.0.1:{port}/"}
+    async with _history(servers, topics, free_port, **env) as url:
         channels = Channels(secrets=tmp_path, history_url=url)
-        async with alertmanager(monitoring, tmp_path, free_port(), render(channels)) as told:
+        async with alertmanager(monitoring, tmp_path, port, render(channels)) as told:
             await told.tell("AlpacaErrorRateElevated")
 
             async def written(kind: type[AlertEvent]) -> None:
@@ -100,7 +105,20 @@ async def test_alertmanager_tells_it_every_firing_and_resolution(
             await written(AlertFired)
             await told.tell("AlpacaErrorRateElevated", over=True)
             await written(AlertResolved)
-    fired, resolved = await _written(servers, topics)
+            # one that nobody is told of, because a louder one fires
+            await told.tell("AlpacaAuthFailure")
+            await told.tell("AlpacaDisconnected")
+            await written(AlertInhibited)
+            await told.tell("AlpacaDisconnected", over=True)
+            async with asyncio.timeout(60):
+                while "AlpacaDisconnected" not in await _ended(servers, topics):
+                    await asyncio.sleep(0.2)
+    fired, resolved, *louder, muted, over = await _written(servers, topics)
+    assert isinstance(muted, AlertInhibited)
+    assert isinstance(over, AlertResolved)
+    assert (muted.name, muted.inhibited_by) == ("AlpacaDisconnected", ["AlpacaAuthFailure"])
+    assert (over.fingerprint, over.started_at_ns) == (muted.fingerprint, muted.started_at_ns)
+    assert [type(each) for each in louder] == [AlertFired]
     assert isinstance(fired, AlertFired)
     assert isinstance(resolved, AlertResolved)
     assert (fired.fingerprint, fired.started_at_ns) == (
@@ -137,6 +155,7 @@ async def test_without_kafka_the_teller_is_asked_to_come_again(
         ({"ALERTS_HOST": "10.0.0.1"}, 78, "ALERTS_HOST: 10.0.0.1 is not loopback: set"),
         ({"ALERTS_HOST": "here"}, 78, "ALERTS_HOST: 'here' is not an IP address"),
         ({"ALERTS_PORT": "70000"}, 78, "ALERTS_PORT: "),
+        ({"ALERTS_ALERTMANAGER_URL": "there"}, 78, "ALERTS_ALERTMANAGER_URL: 'there' is not a URL"),
         ({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "KAFKA_BOOTSTRAP_SERVERS: no Kafka"),
     ],
 )

@@ -12,6 +12,7 @@ from sinks.prometheus.measure import (
     DURATION,
     FRESH_S,
     MEASURED,
+    RECEIPT,
     Count,
     Level,
     Levels,
@@ -31,6 +32,20 @@ def test_valid_ticks_count_by_source() -> None:
     assert MEASURED[topics.VALID](values) == [
         Count("datasource_router_messages_processed_total", {"source": "alpaca"}, 2),
         Count("datasource_router_messages_processed_total", {"source": "yahoo"}, 1),
+    ]
+
+
+def test_trades_tell_how_late_they_were_received() -> None:
+    """Whichever source is routed; not quotes, and not what fills a gap."""
+    times = {"market_time_ns": SECOND, "received_at_ns": 3 * SECOND, "source": "alpaca"}
+    values = _values(
+        {**times, "kind": "trade"},
+        {**times, "kind": "quote"},
+        {**times, "kind": "trade", "gap_id": "g"},
+    )
+    assert MEASURED[topics.VALID](values) == [
+        Count("datasource_router_messages_processed_total", {"source": "alpaca"}, 2),
+        Observation(RECEIPT, {"source": "alpaca"}, 2.0),
     ]
 
 

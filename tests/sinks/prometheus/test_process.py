@@ -97,12 +97,15 @@ async def test_a_stage_that_is_dead_is_seen_to_fall_behind(
         "TOPIC_PREFIX": topics,
         "METRICS_PORT": str(port),
     }
-    of_forward = '{group="forward",topic="ticks"}'
+    of_forward = '{group="forward",topic="ticks.valid"}'
     async with (
         _process(env),
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
     ):
         await _until(http, "/metrics", f"pipeline_consumer_lag_records{of_forward} 2.0\n")
+        # each topic that a group reads has its own
+        of_validate = '{group="validate",topic="ticks.raw.yahoo"}'
+        await _until(http, "/metrics", f"pipeline_consumer_lag_records{of_validate} 0.0\n")
         async with http.get("/metrics") as response:
             (seconds,) = re.findall(
                 rf"pipeline_consumer_lag_seconds{re.escape(of_forward)} (\S+)",

@@ -1,0 +1,233 @@
+"""The running stack, as a drill changes it: faults, processes, commands, and what is watched.
+
+While drills are played somebody looks on: the time to a client is taken where there is one.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final, assert_never
+
+import aiohttp
+import structlog
+
+from infra import ops_cli, sim_cli
+from infra.clock import now_ns
+from infra.commands import Answer, Command, Failover, Reconnect, Release
+from infra.drills import Act, Asked, Fault, Garbled, Misruled, Stopped, Unwatched
+from infra.kafka.batches import BatchProducer, Record
+from infra.prometheus import compressed
+from infra.prometheus.rules import files
+from infra.settings import EX_UNAVAILABLE, StageSettings, load
+from infra.stack import board as boards
+from infra.stack.refusal import Refusal
+from infra.topics import ANSWERS, COMMANDS
+
+WHY, WHO = "a drill", "twinfeed drill"
+#: How long Prometheus and Alertmanager may take to read what they are given.
+RELOAD_S = 30.0
+LOOK_S = 0.2
+PING_S = 10.0
+KINDS: Final[dict[str, type[Any]]] = {
+    "failover": Failover,
+    "release": Release,
+    "reconnect": Reconnect,
+}
+#: Of what is no event.
+SCHEMA = ("schema", b"drill 1")
+_END = "\x1e"
+_HELLO = json.dumps({"protocol": "json", "version": 1}) + _END
+_PING = json.dumps({"type": 6}) + _END
+_ALL = json.dumps({"type": 1, "target": "SubscribeToAssetClass", "arguments": ["STOCK"]}) + _END
+#: Two of the left side for one of the right.
+_MISRULED = {"groups": [{"name": "drill", "rules": [{"record": "drill", "expr": "up + on() up"}]}]}
+
+log = structlog.get_logger()
+
+
+class Scene:
+    """One running stack; its configuration is as it was once this is over.
+
+    Args:
+        data: its directory.
+        factor: how many times faster its rules are.
+
+    """
+
+    def __init__(self, data: Path, factor: float) -> None:
+        self._data = data
+        self._factor = factor
+        self._config = data / "prometheus.yml"
+        self._routes = data / "alertmanager.yml"
+        self._rules = data / "drill-rules"
+        self._without: str | None = None
+        self._changed = False
+
+    @contextlib.asynccontextmanager
+    async def ready(self) -> AsyncIterator[None]:
+        """Have the rules run so fast, and somebody look on, while this is open."""
+        before = {path: _read(path) for path in (self._config, self._routes)}
+        watching = asyncio.create_task(self._watch())
+        try:
+            if self._factor != 1:
+                self._routes.write_text(
+                    compressed.alertmanager(before[self._routes], self._factor), encoding="utf-8"
+                )
+                await self._reload("alertmanager", "alerts", "/api/v2/alerts")
+                self._changed = True
+                await self._configure(before[self._config])
+            self._before = before[self._config]
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.wait({watching})
+            if self._changed:
+                for path, text in before.items():
+                    path.write_text(text, encoding="utf-8")
+                await self._reload("prometheus", "metrics", "/graph")
+                await self._reload("alertmanager", "alerts", "/api/v2/alerts")
+
+    async def do(self, act: Act) -> None:
+        """Do what makes an alert fire."""
+        match act:
+            case Fault(vendor, name, parameters):
+                await self._vendor(vendor, "PUT", name, dict(parameters))
+            case Stopped(process):
+                self._signal(process, signal.SIGSTOP)
+            case Asked(command, options):
+                await self._command(command, options)
+            case Unwatched(job):
+                self._without = job
+                await self._configure(self._before)
+            case Misruled():
+                await self._configure(self._before, _MISRULED)
+            case Garbled(topic):
+                await self._garble(topic)
+            case _:
+                assert_never(act)
+
+    async def undo(self, act: Act) -> None:
+        """Take it away again."""
+        match act:
+            case Fault(vendor, name, _):
+                await self._vendor(vendor, "DELETE", name)
+            case Stopped(process):
+                self._signal(process, signal.SIGCONT)
+            case Unwatched() | Misruled():
+                self._without = None
+                await self._configure(self._before)
+            case Asked() | Garbled():
+                pass  # what ends it is asked afterwards; what is written stays
+            case _:
+                assert_never(act)
+
+    async def _vendor(self, vendor: str, method: str, name: str, body: object = None) -> None:
+        base = sim_cli.base(sim_cli.Vendor(vendor), self._data, None)
+        await asyncio.to_thread(sim_cli.ask, base, method, f"/faults/{name}", body)
+
+    def _signal(self, process: str, how: signal.Signals) -> None:
+        board = boards.read(self._data)
+        pids = [s.pid for s in board.statuses if s.name == process and s.pid] if board else []
+        if not pids:
+            message = f"{process} does not run on {self._data}"
+            raise Refusal(message, EX_UNAVAILABLE)
+        os.kill(pids[0], how)
+
+    async def _command(self, command: str, options: Any) -> None:
+        asked: Command = KINDS[command](at_ns=now_ns(), who=WHO, why=WHY, **options)
+        servers, settings = ops_cli.kafka_of(self._data), load(StageSettings)
+        topic, answers = settings.topic(COMMANDS.name), settings.topic(ANSWERS.name)
+        if options.get("target") != "router":
+            await ops_cli.write(asked, servers, topic)
+            return
+        answer: Answer | None = await ops_cli.answered(asked, servers, topic, answers)
+        if answer is None or answer.outcome == "refused":
+            why = answer.detail if answer else "it does not answer"
+            message = f"the router does not do {command}: {why}"
+            raise Refusal(message, EX_UNAVAILABLE)
+
+    async def _garble(self, topic: str) -> None:
+        producer = BatchProducer(ops_cli.kafka_of(self._data), client_id="twinfeed-drill")
+        await producer.start()
+        try:
+            record = Record(b"drill", b"no event", now_ns() // 1_000_000)
+            await (await producer.send(load(StageSettings).topic(topic), 0, [record], SCHEMA))
+        finally:
+            await producer.stop()
+
+    async def _configure(self, config: str, *more: dict[str, Any]) -> None:
+        """Give Prometheus its rules, divided by the factor, and others besides."""
+        self._rules.mkdir(exist_ok=True)
+        content = compressed.rules(files(), self._factor)
+        content |= {f"drill-{number}.yml": each for number, each in enumerate(more)}
+        for path in self._rules.glob("*.yml"):
+            path.unlink()
+        for name, rules in content.items():
+            (self._rules / name).write_text(json.dumps(rules), encoding="utf-8")  # JSON is YAML
+        text = compressed.prometheus(
+            config, factor=self._factor, rules_in=str(self._rules), without=self._without
+        )
+        self._config.write_text(text, encoding="utf-8")
+        self._changed = True
+        await self._reload("prometheus", "metrics", "/graph")
+
+    async def _reload(self, process: str, address: str, path: str) -> None:
+        """Have a process read its files again, and wait until it has."""
+        url = self._address(address).partition(path)[0] + "/metrics"
+        pattern = rf"^{process}_config_last_reload_success_timestamp_seconds (\S+)$"
+        async with aiohttp.ClientSession(trust_env=False) as http:
+            before = await _told(http, url, pattern)
+            self._signal(process, signal.SIGHUP)
+            try:
+                async with asyncio.timeout(RELOAD_S):
+                    while await _told(http, url, pattern) == before:
+                        await asyncio.sleep(LOOK_S)
+            except TimeoutError as error:
+                message = f"{process} has not taken its new configuration in {RELOAD_S:.0f} s"
+                raise Refusal(message, EX_UNAVAILABLE) from error
+
+    def _address(self, name: str) -> str:
+        board = boards.read(self._data)
+        found = [a.where for a in board.addresses if a.name == name] if board else []
+        if not found:
+            message = f"the stack on {self._data} has no {name}"
+            raise Refusal(message, EX_UNAVAILABLE)
+        return found[0]
+
+    async def _watch(self) -> None:
+        """Follow all prices, as a browser does, and come back when the hub is away."""
+        url = self._address("hub")
+        async with aiohttp.ClientSession(trust_env=False) as http:
+            while True:
+                try:
+                    async with http.ws_connect(url) as socket, asyncio.TaskGroup() as group:
+                        await socket.send_str(_HELLO)
+                        await socket.send_str(_ALL)
+                        pings = group.create_task(_ping(socket))
+                        async for _ in socket:
+                            pass
+                        pings.cancel()
+                except (aiohttp.ClientError, ExceptionGroup, OSError) as error:
+                    log.debug("hub_away", error=str(error))
+                await asyncio.sleep(1)
+
+
+async def _ping(socket: aiohttp.ClientWebSocketResponse) -> None:
+    while True:
+        await asyncio.sleep(PING_S)
+        await socket.send_str(_PING)
+
+
+async def _told(http: aiohttp.ClientSession, url: str, pattern: str) -> str:
+    async with http.get(url) as answer:
+        found = re.search(pattern, await answer.text(), re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

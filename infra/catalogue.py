@@ -81,6 +81,13 @@ CATALOGUE: tuple[Metric, ...] = (
         "What the process's cgroup may use of memory; absent if unlimited",
     ),
     Metric(
+        "pipeline_spans_total",
+        "counter",
+        "process",
+        "Spans that the collector took or did not, and those dropped as too many waited",
+        {"result": ("exported", "failed", "dropped")},
+    ),
+    Metric(
         "alpaca_connection_status",
         "stateset",
         "alpaca",

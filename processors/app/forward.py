@@ -142,7 +142,8 @@ class Forward(Stage):
         if not self._story.accepts(transition):
             return
         self._story = self._story.after(transition)
-        if self.tracer and (parent := parse(record.headers)) is not None:
+        is_news = latest_ns < math.inf  # what was before we came was told of by who was there
+        if self.tracer and is_news and (parent := parse(record.headers)) is not None:
             self._causes[transition.epoch] = Cause(record, parent, now_ns())
             if len(self._causes) > CAUSES_KEPT:
                 del self._causes[min(self._causes)]

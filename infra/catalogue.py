@@ -89,6 +89,13 @@ CATALOGUE: tuple[Metric, ...] = (
         "Threads of the process, those of libraries among them; absent where there is no /proc",
     ),
     Metric(
+        "pipeline_spans_total",
+        "counter",
+        "process",
+        "Spans that the collector took or did not, and those dropped as too many waited",
+        {"result": ("exported", "failed", "dropped")},
+    ),
+    Metric(
         "alpaca_connection_status",
         "stateset",
         "alpaca",

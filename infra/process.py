@@ -15,6 +15,7 @@ import structlog
 from infra.exposure import Exposure, ExposureError, exposure
 from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE, StageSettings
 from infra.telemetry import Meters, StatusServer
+from infra.traces.tracer import Tracer
 
 _log = structlog.get_logger()
 
@@ -67,6 +68,7 @@ async def live(
     meters: Meters,
     waiting_for: Callable[[], str | None],
     before_scrape: Callable[[], None] = lambda: None,
+    tracer: Tracer | None = None,
 ) -> int:
     """Serve `/metrics` and `/ready` while `work` runs, and return the exit code.
 
@@ -77,6 +79,7 @@ async def live(
         meters: what is exposed.
         waiting_for: what the stage waits for, or None when it is ready.
         before_scrape: brings metrics up to date that accrue with time.
+        tracer: what spans are told to; what it still has is sent at the end.
 
     """
     stop = asyncio.Event()
@@ -99,6 +102,8 @@ async def live(
             return await work(stop)
         finally:
             await server.stop()
+            if tracer is not None:
+                await asyncio.to_thread(tracer.close)
             _log.info("stage_ended")
     except CannotStartError as error:
         print(error, file=sys.stderr)  # noqa: T201  # for the person at the terminal

@@ -23,7 +23,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.exposition import choose_encoder
 
 from infra.catalogue import ABSENT_UNTIL_SET, CATALOGUE, About, Metric
 from infra.cgroup import memory_limit
@@ -92,10 +92,11 @@ class Meters:
         meter = self._meter(name)
         (meter.labels(**labels) if labels else meter).set(value)  # type: ignore[union-attr]
 
-    def observe(self, name: str, value: float, **labels: str) -> None:
-        """Put `value` into the histogram `name`."""
+    def observe(self, name: str, value: float, trace: int | None = None, **labels: str) -> None:
+        """Put `value` into the histogram `name`; `trace`, if there is one, is its example."""
         meter = self._meter(name)
-        (meter.labels(**labels) if labels else meter).observe(value)  # type: ignore[union-attr]
+        example = None if trace is None else {"trace_id": f"{trace:032x}"}
+        (meter.labels(**labels) if labels else meter).observe(value, example)  # type: ignore[union-attr]
 
     def remove(self, name: str, **labels: str) -> None:
         """Let a child of the gauge `name` go: what it told is not so any more."""
@@ -111,10 +112,19 @@ class Meters:
             self.set(name, float(state == current), **{label: state})
 
     def exposition(self) -> bytes:
-        """Return all metrics in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format, which has no place for examples."""
+        self._count_threads()
+        return generate_latest(self.registry)
+
+    def negotiated(self, accept: str) -> tuple[bytes, str]:
+        """Return all metrics in the best format that whoever asks reads, and its content type."""
+        self._count_threads()
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _count_threads(self) -> None:
         if TASKS.is_dir():
             self.set("process_threads", len(list(TASKS.iterdir())))
-        return generate_latest(self.registry)
 
 
 class StatusServer:
@@ -165,9 +175,8 @@ class StatusServer:
                 refused.headers.add("WWW-Authenticate", challenge)
             return refused
         self._before_scrape()
-        return web.Response(
-            body=self._meters.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        body, content_type = self._meters.negotiated(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _readiness(self, _: web.Request) -> web.Response:
         waiting_for = self._ready()

@@ -317,4 +317,7 @@ TOPICS: tuple[Topic, ...] = (
     ALERTS,
 )
 
+#: Whose records have a `traceparent` header where they are traced.
+TRACED = (RAW_ALPACA, RAW_YAHOO, VALID, REJECTED, ROUTED, TRANSITIONS)
+
 RAW_BY_SOURCE = {"alpaca": RAW_ALPACA, "yahoo": RAW_YAHOO}

@@ -21,6 +21,8 @@ from infra.topics import (
     TRANSITIONS,
     Topic,
 )
+from infra.traces.settings import TraceSettings
+from infra.traces.tracer import open_tracer
 from ingest.alpaca.outputs import Plan
 from ingest.alpaca.session import Session
 from ingest.alpaca.worker import AlpacaWorker
@@ -33,6 +35,7 @@ from ingest.following import Following
 from ingest.keyring import hang_up, watch_keys
 from ingest.losses import Losses
 from ingest.publish import Publisher
+from ingest.receipts import Receipts
 from ingest.settings import AlpacaSettings, YahooSettings
 from ingest.stage import Beside, Stage
 from ingest.takeover import take_over
@@ -46,6 +49,8 @@ def alpaca() -> int:
     settings = load(AlpacaSettings)
     configure_logging("alpaca", settings.log_level)
     meters = Meters("alpaca")
+    tracer = open_tracer("alpaca", load(TraceSettings), meters)
+    receipts = Receipts(tracer, settings.topic(RAW_ALPACA.name)) if tracer else None
     meters.set("alpaca_symbols_limit", settings.alpaca_symbol_limit)
     meters.set("alpaca_tier_info", 1, tier=settings.alpaca_tier)
     plan = Plan(feed=settings.feed, encoding=settings.alpaca_encoding)
@@ -80,6 +85,7 @@ def alpaca() -> int:
             publisher=publisher,
             meters=meters,
             enabled=settings.enable_alpaca_streaming,
+            receipts=receipts,
         )
 
     def beside(worker: AlpacaWorker, publisher: Publisher) -> Beside:
@@ -95,7 +101,9 @@ def alpaca() -> int:
             now = now_ns()
             for moment in received:
                 meters.observe(
-                    "alpaca_streaming_processing_duration_seconds", max(0, now - moment) / 1e9
+                    "alpaca_streaming_processing_duration_seconds",
+                    max(0, now - moment) / 1e9,
+                    trace=receipts.delivered_now.get(moment) if receipts else None,
                 )
 
     def hung_up() -> None:
@@ -115,6 +123,8 @@ def alpaca() -> int:
             limit_bytes=settings.publish_buffer_bytes,
             losses=Losses(source="alpaca", feed=settings.feed, run_id=run_id, meters=meters),
             undelivered=lambda: meters.add("alpaca_errors_total", type="publish"),
+            tracer=tracer,
+            receipts=receipts,
         )
         return await stage.run()
 
@@ -126,6 +136,8 @@ def yahoo() -> int:
     settings = load(YahooSettings)
     configure_logging("yahoo", settings.log_level)
     meters = Meters("yahoo")
+    tracer = open_tracer("yahoo", load(TraceSettings), meters)
+    receipts = Receipts(tracer, settings.topic(RAW_YAHOO.name)) if tracer else None
     run_id = _run_id("yahoo")
     following = Following(
         "yahoo",
@@ -163,6 +175,7 @@ def yahoo() -> int:
                         partitions=RAW_YAHOO.partitions,
                     ).since,
                     jitter=random.random,
+                    receipts=receipts,
                 )
 
             stage = Stage(
@@ -174,6 +187,8 @@ def yahoo() -> int:
                 beside=beside,
                 delivered=following.delivered,
                 limit_bytes=settings.publish_buffer_bytes,
+                tracer=tracer,
+                receipts=receipts,
             )
             return await stage.run()
 

@@ -23,6 +23,8 @@ from infra.kafka.batches import MAX_BATCH_BYTES, Record
 from infra.topics import Topic
 from ingest.shed import LIMIT_BYTES, MEBIBYTE, Kind, Level, ShedBegun, Shedder, ShedOver, Verdict
 
+Headers = tuple[tuple[str, bytes], ...]
+
 #: How long a lane waits for more. Shorter than a person or a rule can notice; long enough that a
 #: frame's ticks go together.
 LINGER_S = 0.005
@@ -119,6 +121,8 @@ class Publisher:
         limit_bytes: the budget: how much may be on its way.
         shed: told when ticks of a kind begin to be shed, and when that is over. Without it nothing
             is shed, and `room` waits instead.
+        traced: told, before `delivered`, the partition and the headers of those records that have
+            any of their own.
 
     """
 
@@ -131,6 +135,7 @@ class Publisher:
         linger_s: float = LINGER_S,
         limit_bytes: int = LIMIT_BYTES,
         shed: Callable[[ShedBegun | ShedOver], None] | None = None,
+        traced: Callable[[int, list[Headers]], None] | None = None,
     ) -> None:
         self.held_bytes = 0
         #: Ticks shed since the publisher was made, by kind.
@@ -144,6 +149,7 @@ class Publisher:
         self._producer = producer
         self._topic_name = topic_name
         self._on_delivered = delivered
+        self._on_traced = traced
         self._linger_s = linger_s
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._keys: dict[tuple[str, str], tuple[bytes, _Lane]] = {}
@@ -155,7 +161,14 @@ class Publisher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def put(
-        self, topic: Topic, key: str, value: bytes, received_at_ns: int, kind: Kind | None = None
+        self,
+        topic: Topic,
+        key: str,
+        value: bytes,
+        received_at_ns: int,
+        kind: Kind | None = None,
+        *,
+        headers: Headers = (),
     ) -> None:
         """File a record, or shed it.
 
@@ -165,6 +178,7 @@ class Publisher:
             value: the record's value.
             received_at_ns: becomes the record's own time.
             kind: what kind of tick it is; None for what may never be shed.
+            headers: the record's own, besides its topic's.
 
         """
         place = self._keys.get((topic.name, key))
@@ -179,7 +193,7 @@ class Publisher:
         if not lane.size:
             lane.filled.set()
             self._idle.clear()
-        lane.records.append(Record(key_bytes, value, received_at_ns // 1_000_000))
+        lane.records.append(Record(key_bytes, value, received_at_ns // 1_000_000, headers))
         lane.kinds.append(kind)
         lane.moments.append(received_at_ns)
         lane.size += size
@@ -313,6 +327,8 @@ class Publisher:
             return  # all that had come was shed meanwhile
         count = len(records)
         self._handed_over += count
+        tell = self._on_traced
+        traced = [record.headers for record in records if record.headers] if tell else []
         delivery = await self._producer.send(lane.name, lane.partition, records, lane.topic.header)
 
         def settle(delivery: "asyncio.Future[list[object]]") -> None:
@@ -324,6 +340,8 @@ class Publisher:
                 return
             self._handed_over -= count
             self._release(size)
+            if tell:
+                tell(lane.partition, traced)
             self._on_delivered(lane.topic, set(moments))
 
         delivery.add_done_callback(settle)

@@ -12,8 +12,10 @@ from infra.process import CannotStartError, live, no_broker
 from infra.settings import EX_SOFTWARE, EX_UNAVAILABLE, StageSettings
 from infra.telemetry import Meters
 from infra.topics import Topic
+from infra.traces.tracer import Tracer
 from ingest.losses import Losses
 from ingest.publish import DeliveryFailedError, Producer, Publisher
+from ingest.receipts import Receipts
 from ingest.shed import LIMIT_BYTES
 
 #: How long a worker may take to leave its vendor once we were told to end, then the records in hand
@@ -62,6 +64,8 @@ class Stage(Generic[W]):
         undelivered: told when a delivery failed for good, before the process ends.
         limit_bytes: how much may be on its way to Kafka.
         losses: told of what is shed; without it nothing is shed.
+        tracer: what spans are told to; None where nothing is traced.
+        receipts: where traces of ticks begin.
 
     """
 
@@ -78,6 +82,8 @@ class Stage(Generic[W]):
         undelivered: Callable[[], None] = lambda: None,
         limit_bytes: int = LIMIT_BYTES,
         losses: Losses | None = None,
+        tracer: Tracer | None = None,
+        receipts: Receipts | None = None,
     ) -> None:
         self._name = name
         self._settings = settings
@@ -89,6 +95,8 @@ class Stage(Generic[W]):
         self._undelivered = undelivered
         self._limit_bytes = limit_bytes
         self._losses = losses
+        self._tracer = tracer
+        self._receipts = receipts
         self._worker: W | None = None
         self._publisher: Publisher | None = None
 
@@ -100,6 +108,7 @@ class Stage(Generic[W]):
             meters=self._meters,
             waiting_for=lambda: None if self._worker else "Kafka",
             before_scrape=self._refresh,
+            tracer=self._tracer,
         )
 
     def _refresh(self) -> None:
@@ -154,6 +163,7 @@ class Stage(Generic[W]):
             delivered=self._delivered,
             limit_bytes=self._limit_bytes,
             shed=(lambda change: losses.tell(change, publisher)) if losses else None,
+            traced=self._receipts.delivered if self._receipts else None,
         )
         self._publisher = publisher
         async with publisher.running():

@@ -6,6 +6,7 @@ import sys
 
 from infra.settings import EX_USAGE, load
 from infra.telemetry import configure_logging
+from infra.traces.settings import TraceSettings
 from processors.app import STAGES
 from processors.settings import ProcessorSettings
 
@@ -20,7 +21,7 @@ def main(arguments: list[str]) -> int:
         print(f"which stage? expected one of {', '.join(STAGES)}: {named}", file=sys.stderr)  # noqa: T201
         return EX_USAGE
     (name,) = arguments
-    settings = load(ProcessorSettings)
+    settings, traces = load(ProcessorSettings), load(TraceSettings)
     configure_logging(name, settings.log_level)
 
     # What was loaded stays, and what flows holds no cycles: walking it all the time gains nothing.
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> int:
 
     async def run() -> int:
         # Faust and the producer belong to the loop that is running
-        return await STAGES[name](settings).run()
+        return await STAGES[name](settings, traces).run()
 
     return asyncio.run(run())
 

@@ -130,15 +130,12 @@ class BatchProducer:
         deliveries: list[asyncio.Future[object]] = []
         async with self._in_order[topic, partition]:
             batch = producer.create_batch()
-            for record in records:
-                key, value, timestamp = record
-                if batch.append(key=key, value=value, timestamp=timestamp, headers=headers) is None:
+            for key, value, timestamp, own in records:
+                its = [*headers, *own] if own else headers
+                if batch.append(key=key, value=value, timestamp=timestamp, headers=its) is None:
                     deliveries.append(await self._hand_over(producer, batch, topic, partition))
                     batch = producer.create_batch()
-                    if (
-                        batch.append(key=key, value=value, timestamp=timestamp, headers=headers)
-                        is None
-                    ):
+                    if batch.append(key=key, value=value, timestamp=timestamp, headers=its) is None:
                         message = f"a record of {len(value)} bytes does not fit into a batch"
                         raise ValueError(message)
             if batch.record_count():

@@ -467,6 +467,7 @@ def _monitoring(settings: StackSettings) -> tuple[Process, ...]:
                     f"--config.file={_prometheus_file(settings)}",
                     f"--storage.tsdb.path={settings.data / 'prometheus'}",
                     "--storage.tsdb.retention.time=35d",  # service levels look back a month
+                    "--enable-feature=exemplar-storage",  # from a histogram to a trace
                     f"--web.listen-address={address}",
                     *((f"--web.local-assets={assets}/",) if assets else ()),
                 ),

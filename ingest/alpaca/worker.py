@@ -36,10 +36,12 @@ from ingest.events import (
     GapEnded,
     GapEvent,
     GapOpened,
+    RawTick,
     SourceStatus,
 )
 from ingest.keys import Keys
 from ingest.publish import Publisher
+from ingest.receipts import Receipts
 from ingest.status import report, report_gap
 
 #: A session's states, as the metric spells them.
@@ -112,6 +114,7 @@ class AlpacaWorker:
         timings: how patient it is.
         enabled: whether to stream at all; a switch for whoever wants Yahoo alone.
         clock: reads the clocks.
+        receipts: where traces of ticks begin; None where nothing is traced.
 
     """
 
@@ -126,7 +129,9 @@ class AlpacaWorker:
         timings: Timings = Timings(),
         enabled: bool = True,
         clock: Callable[[], Now] = read_clock,
+        receipts: Receipts | None = None,
     ) -> None:
+        self._receipts = receipts
         self._url = url
         self._encoding = encoding
         self._session = session
@@ -319,9 +324,10 @@ class AlpacaWorker:
                 self._tell(status)
 
     def _receive(self, received: Received) -> None:
-        put = self._publisher.put
+        put, begin = self._publisher.put, self._receipts.begin if self._receipts else _untraced
         for tick, kind in zip(received.ticks, received.meters, strict=True):
-            put(RAW_ALPACA, tick.symbol, _encoder.encode(tick), tick.received_at_ns, kind)
+            value, headers = _encoder.encode(tick), begin(tick)
+            put(RAW_ALPACA, tick.symbol, value, tick.received_at_ns, kind, headers=headers)
         for meter, count in received.counts.items():
             self._meters.add("alpaca_messages_received_total", count, type=meter)
 
@@ -361,6 +367,10 @@ class AlpacaWorker:
         self._log.warning(
             "alpaca_problem", type=problem.kind, detail=problem.detail, code=problem.code
         )
+
+
+def _untraced(_tick: RawTick) -> tuple[()]:
+    return ()
 
 
 def refusal(error: OSError | InvalidHandshake) -> Closure:

@@ -31,6 +31,7 @@ from ingest.events import (
 )
 from ingest.publish import Publisher
 from ingest.raw import embed
+from ingest.receipts import Receipts
 from ingest.status import report
 from ingest.yahoo import wire
 from ingest.yahoo.bars import read_bars
@@ -99,7 +100,9 @@ class YahooWorker:
         past: Callable[[int], AsyncGenerator[bytes, None]],
         jitter: Callable[[], float],
         clock: Callable[[], Now] = read_clock,
+        receipts: Receipts | None = None,
     ) -> None:
+        self._receipts = receipts
         self.source = Source()
         self._client = client
         self._wanted = tuple(symbols)
@@ -312,7 +315,13 @@ class YahooWorker:
                 encoding=part.encoding,
                 raw=embed(part.data, part.encoding),
             )
-            self._publisher.put(RAW_YAHOO, symbol, _encoder.encode(tick), received_at_ns)
+            self._publisher.put(
+                RAW_YAHOO,
+                symbol,
+                _encoder.encode(tick),
+                received_at_ns,
+                headers=self._receipts.begin(tick) if self._receipts else (),
+            )
         self._meters.add("yahoo_messages_received_total", len(parts))
         await self._publisher.room()
         return _Answer(parts, received_at_ns)

@@ -5,13 +5,14 @@
 
 from collections.abc import Callable
 
+from infra.traces.settings import TraceSettings
 from processors.app.forward import Forward
 from processors.app.route import Route
 from processors.app.stage import Stage
 from processors.app.validate import Validate
 from processors.settings import ProcessorSettings
 
-STAGES: dict[str, Callable[[ProcessorSettings], Stage]] = {
+STAGES: dict[str, Callable[[ProcessorSettings, TraceSettings | None], Stage]] = {
     "validate": Validate,
     "route": Route,
     "forward": Forward,

@@ -15,9 +15,12 @@ from infra import topics
 from infra.clock import now_ns
 from infra.fence import Story
 from infra.kafka.read import follow, read_to_end
+from infra.traces.settings import TraceSettings
+from infra.traces.span import parse
 from processors import forward
 from processors.app.memory import Memory
 from processors.app.stage import Stage
+from processors.app.traces import Cause, Passage, RawPlace, Switch
 from processors.chunks import CHUNK_RECORDS
 from processors.compare import PAGES, Page
 from processors.deliver import CHUNKS_UNDER_WAY
@@ -31,6 +34,7 @@ from processors.events import (
 from processors.memory import Recollection
 from processors.records import comparison_record, price_record, quarantine_record, switch_record
 from processors.settings import ProcessorSettings
+from processors.validate import UNREADABLE
 
 log = structlog.get_logger()
 
@@ -39,6 +43,8 @@ _page = msgspec.json.Decoder(Page)
 _epoch = msgspec.json.Decoder(int | None)
 _quarantine = msgspec.json.Decoder(QuarantineEvent)
 
+#: How many transitions are remembered that are traced.
+CAUSES_KEPT = 20
 #: How often the clock is looked at where no tick comes.
 TICK_S = 0.1
 #: A switch is in force at the latest so much after it was learnt of: the router's clock is wrong.
@@ -55,8 +61,12 @@ class Forward(Stage):
     quarantine (`symbols.quarantines`): it takes the same ticks, in the same order.
     """
 
-    def __init__(self, settings: ProcessorSettings) -> None:
-        super().__init__("forward", settings)
+    def __init__(self, settings: ProcessorSettings, traces: TraceSettings | None = None) -> None:
+        super().__init__("forward", settings, traces=traces)
+        #: The last traced transitions, by epoch.
+        self._causes: dict[int, Cause] = {}
+        #: By partition, the last switch that is traced, or none of late.
+        self._switches: dict[int, Switch | None] = {}
         self._decoder = msgspec.json.Decoder(ValidTick)
         self._story = Story()
         self._routes: list[forward.Route] = []
@@ -146,6 +156,11 @@ class Forward(Stage):
         if not self._story.accepts(transition):
             return
         self._story = self._story.after(transition)
+        is_news = latest_ns < math.inf  # what was before we came was told of by who was there
+        if self.tracer and is_news and (parent := parse(record.headers)) is not None:
+            self._causes[transition.epoch] = Cause(record, parent, now_ns())
+            if len(self._causes) > CAUSES_KEPT:
+                del self._causes[min(self._causes)]
         route = forward.route_of(transition)
         if route.since_ns > latest_ns:
             route = route._replace(since_ns=int(latest_ns))
@@ -179,8 +194,12 @@ class Forward(Stage):
                 if self._has_waited(partition, desk, now):
                     prices += desk.pass_to(now, now)
                     log.info("switched", partition=partition, **desk.route._asdict())
+                passage = None
+                if prices or desk.taken:
+                    passage = self.passage([], _raw_place, self._switches.get(partition))
+                self._note(partition, desk, passage)
                 await self._write_down(partition, desk)
-                await self._deliver(partition, prices, None)
+                await self._deliver(partition, prices, None, passage)
 
     async def _write_down(self, partition: int, desk: Desk) -> None:
         """Have it in the log where routes came into force, before any price goes out under them."""
@@ -200,18 +219,20 @@ class Forward(Stage):
     async def _forward(self, event: Any) -> None:
         partition = event.value[0].partition
         async with self._turns[partition]:
-            out = self._take(partition, self._desks[partition], event.value)
+            desk = self._desks[partition]
+            passage = self.passage(event.value, _raw_place, self._switches.get(partition))
+            out = self._take(partition, desk, event.value)
+            self._note(partition, desk, passage)
             self.count("ok", len(event.value))
             if out.quarantines:
                 # in the log before any price goes out under its fence: a successor goes by it
                 records = [quarantine_record(event) for event in out.quarantines]
                 await self.surely(topics.QUARANTINES, partition, records)
             compared = [comparison_record(c) for c in out.comparisons]
-            await self._write_down(partition, self._desks[partition])
+            await self._write_down(partition, desk)
             also = [await self.send(topics.COMPARISONS, partition, compared)] if compared else []
-            await self._deliver(partition, out.prices, event, *also)
-            place = self._desks[partition].next_offset
-            await self._memory.keep(partition, {topics.VALID.name: place})
+            await self._deliver(partition, out.prices, event, passage, *also)
+            await self._memory.keep(partition, {topics.VALID.name: desk.next_offset})
 
     def _take(
         self, partition: int, desk: Desk, records: Sequence[ConsumerRecord], *, decides: bool = True
@@ -230,14 +251,33 @@ class Forward(Stage):
         self._memory.note(partition, {tick.symbol for tick in ticks})
         return desk.take_all(ticks, now_ns(), decides=decides)
 
+    def _note(self, partition: int, desk: Desk, passage: Passage | None) -> None:
+        """Have a passage know what was decided of it, and which switches are traced."""
+        if passage:
+            passage.decided()
+            self._switches[partition] = passage.switched(partition, desk.taken, self._causes)
+
     async def _deliver(
-        self, partition: int, prices: list[RoutedPrice], event: Any, *also: Awaitable[Any]
+        self,
+        partition: int,
+        prices: list[RoutedPrice],
+        event: Any,
+        passage: Passage | None,
+        *also: Awaitable[Any],
     ) -> None:
         """Send prices; the event is acknowledged when they, and what is sent also, are out."""
         under_way = list(also)
         if prices:
-            routed = await self.send(topics.ROUTED, partition, [price_record(p) for p in prices])
+            records = [price_record(p) for p in prices]
+            if passage:
+                name = self.settings.topic(topics.ROUTED.name)
+                records = passage.mark(name, partition, records, prices)
+            routed = await self.send(topics.ROUTED, partition, records)
+            if passage:
+                passage.follow(routed)
             under_way.append(self._latest(partition, prices, routed))
+        elif passage:
+            passage.tell()
         if under_way:
             await self.deliveries.acknowledge_after(asyncio.gather(*under_way), event)
         elif event is not None:
@@ -252,3 +292,20 @@ class Forward(Stage):
         await (
             await self.send(topics.LATEST, partition, [price_record(p) for p in newest.values()])
         )
+
+
+class _Raw(msgspec.Struct, frozen=True, gc=False):
+    raw_topic: str
+    raw_offset: int
+
+
+_raw = msgspec.json.Decoder(_Raw)
+
+
+def _raw_place(record: ConsumerRecord) -> RawPlace:
+    """Return which raw tick a valid one came of; none for what is no tick of ours."""
+    try:
+        raw = _raw.decode(record.value)
+    except UNREADABLE:
+        return record.topic, record.offset
+    return raw.raw_topic, raw.raw_offset

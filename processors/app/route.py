@@ -17,6 +17,7 @@ from infra.catalogue import ROUTER_STATES
 from infra.clock import now_ns
 from infra.kafka.batches import Record
 from infra.kafka.read import read_to_end
+from infra.traces.settings import TraceSettings
 from processors.app.route_logs import KafkaLogs
 from processors.app.stage import Stage
 from processors.deliver import end_process
@@ -38,8 +39,8 @@ class Route(Stage):
     Whoever is the router also writes the market's sessions, for those who know no calendar.
     """
 
-    def __init__(self, settings: ProcessorSettings) -> None:
-        super().__init__("route", settings, "router")
+    def __init__(self, settings: ProcessorSettings, traces: TraceSettings | None = None) -> None:
+        super().__init__("route", settings, "router", traces=traces)
         self._logs = KafkaLogs(self)
         self._calendar = settings.calendar
         self._office = Office(self._logs, self._calendar)

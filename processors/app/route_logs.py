@@ -6,12 +6,15 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from infra import topics
+from infra.clock import now_ns
 from infra.commands import Answer, Command, Failover, Hold, Release
 from infra.fence import Story
 from infra.kafka.batches import Record
 from infra.kafka.read import Tail, read_to_end
+from infra.traces.kafka import sending
 from ingest.events import SourceStatus
 from processors.app.stage import Stage
+from processors.app.traces import transition_context, transition_span
 from processors.events import RouterTransition
 from processors.looks import Look
 from processors.records import answer_record, transition_record
@@ -83,10 +86,20 @@ class KafkaLogs:
         """Append the transition and the answer, where there are; return once they are there."""
         transition, answer = decision.transition, decision.answer
         if transition is not None:
-            record = transition_record(transition)
-            await (await self._stage.send(topics.TRANSITIONS, 0, [record]))
+            await self._write_transition(transition)
         if answer is not None:
             await (await self._stage.send(topics.ANSWERS, 0, [answer_record(answer)]))
+
+    async def _write_transition(self, transition: RouterTransition) -> None:
+        record, out = transition_record(transition), None
+        tracer, began_ns = self._stage.tracer, now_ns()
+        if tracer and tracer.always(began_ns):
+            name = self._stage.settings.topic(topics.TRANSITIONS.name)
+            out = sending(transition_context(transition), name, 0, record.key, began_ns)
+            record = record._replace(headers=out.headers)
+        await (await self._stage.send(topics.TRANSITIONS, 0, [record]))
+        if tracer and out:
+            tracer.tell(transition_span(transition, began_ns), out.span(now_ns()))
 
     async def facts(self, after: int) -> list[tuple[int, SourceStatus | None]]:
         """Return `sources.status` behind an offset, up to the present end."""

@@ -6,7 +6,7 @@ A stage is a consumer group, so that any number of processes share its partition
 import asyncio
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import faust
@@ -21,6 +21,9 @@ from infra.kafka.batches import BatchProducer, Record
 from infra.process import live, no_broker
 from infra.settings import EX_SOFTWARE
 from infra.telemetry import Meters
+from infra.traces.settings import TraceSettings
+from infra.traces.tracer import open_tracer
+from processors.app.traces import Passage, RawPlace, Switch
 from processors.chunks import ChunkSchema, chunk_app
 from processors.deliver import Deliveries, end_process
 from processors.settings import ProcessorSettings
@@ -32,10 +35,17 @@ log = structlog.get_logger()
 class Stage:
     """What the three stages share: an app, a producer, meters, and the way up and down."""
 
-    def __init__(self, name: str, settings: ProcessorSettings, *about: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: ProcessorSettings,
+        *about: Any,
+        traces: TraceSettings | None = None,
+    ) -> None:
         self.name = name
         self.settings = settings
         self.meters = Meters("pipeline", *about, stage=name)
+        self.tracer = open_tracer(name, traces, self.meters) if traces else None
         self.producer = BatchProducer(settings.kafka_bootstrap_servers, client_id=name)
         self.deliveries = Deliveries()
         self._datadir = tempfile.TemporaryDirectory(prefix="twinfeed-")
@@ -65,7 +75,7 @@ class Stage:
 
     def send(
         self, topic: topics.Topic, partition: int, records: list[Record]
-    ) -> Awaitable[Awaitable[Any]]:
+    ) -> Awaitable["asyncio.Future[Any]"]:
         """Hand records over for one partition of a declared topic."""
         return self.producer.send(self.settings.topic(topic.name), partition, records, topic.header)
 
@@ -75,6 +85,25 @@ class Stage:
             await (await self.send(topic, partition, records))
         except KafkaError as error:
             end_process("not_written", error)
+
+    def passage(
+        self,
+        records: Sequence[ConsumerRecord],
+        place: Callable[[ConsumerRecord], RawPlace],
+        switch: Switch | None = None,
+    ) -> Passage | None:
+        """Return the way of records' traces through this stage; None where nothing is traced."""
+        if self.tracer is None:
+            return None
+        group = self.settings.topic(self.name)
+        return Passage(
+            self.tracer,
+            stage=self.name,
+            group=group,
+            records=records,
+            place=place,
+            switch=switch,
+        )
 
     def count(self, result: str, amount: int = 1) -> None:
         """Count records that left this stage."""
@@ -144,6 +173,7 @@ class Stage:
             meters=self.meters,
             waiting_for=lambda: self.waiting_for,
             before_scrape=self.before_scrape,
+            tracer=self.tracer,
         )
 
     async def _live(self, stop: asyncio.Event) -> int:

@@ -12,9 +12,11 @@ from infra import topics
 from infra.clock import now_ns
 from infra.kafka.batches import Record
 from infra.kafka.read import Tail, read_to_end
+from infra.traces.settings import TraceSettings
 from ingest.events import SymbolsFollowed
 from processors.app.memory import Memory
 from processors.app.stage import Stage
+from processors.app.traces import Passage, RawPlace
 from processors.chunks import CHUNK_RECORDS
 from processors.events import BreakerEvent, Merged, RejectedTick, ValidTick
 from processors.judge import Judge, Judged, SymbolState, rejections
@@ -79,8 +81,8 @@ class Validate(Stage):
     with output up to where the journal goes; what Faust hands out of that again is passed over.
     """
 
-    def __init__(self, settings: ProcessorSettings) -> None:
-        super().__init__("validate", settings)
+    def __init__(self, settings: ProcessorSettings, traces: TraceSettings | None = None) -> None:
+        super().__init__("validate", settings, traces=traces)
         #: Grows only: ticks of a symbol may come shortly after it was given back, or from the past.
         self._known = set(settings.symbols)
         self._followed = Tail(
@@ -196,9 +198,11 @@ class Validate(Stage):
                 return
             if topic is topics.RAW_YAHOO:
                 await self._write_down(partition, lane, records)
+            passage = self.passage(records, _own_place)
             verdicts = await self._verdicts(partition, lane, records)
             self.count("ok", len(records))
-            await self.deliveries.acknowledge_after(await self._send(partition, verdicts), event)
+            delivery = await self._send(partition, verdicts, passage)
+            await self.deliveries.acknowledge_after(delivery, event)
             await self._memory.keep(partition, lane.places)
 
     async def _what_comes_next(
@@ -239,16 +243,35 @@ class Validate(Stage):
         self._memory.note(partition, {tick.symbol for tick in valid})
         return Verdicts(judged.believed, rejections(placed, rejected, judged), judged.changes)
 
-    async def _send(self, partition: int, verdicts: Verdicts) -> Awaitable[Any]:
+    async def _send(
+        self, partition: int, verdicts: Verdicts, passage: Passage | None = None
+    ) -> Awaitable[Any]:
         """Hand verdicts over, and return what is done when they are in the log."""
+        valid = [tick_record(tick) for tick in verdicts.valid]
+        rejected = [tick_record(tick) for tick in verdicts.rejected]
+        if passage:
+            passage.decided()
+            passage.rejected(verdicts.rejected)
+            name = self.settings.topic
+            valid = passage.mark(name(topics.VALID.name), partition, valid, verdicts.valid)
+            rejected = passage.mark(
+                name(topics.REJECTED.name), partition, rejected, verdicts.rejected
+            )
         outputs: list[tuple[topics.Topic, list[Record]]] = [
-            (topics.VALID, [tick_record(tick) for tick in verdicts.valid]),
-            (topics.REJECTED, [tick_record(tick) for tick in verdicts.rejected]),
+            (topics.VALID, valid),
+            (topics.REJECTED, rejected),
             (topics.BREAKERS, [breaker_record(change) for change in verdicts.changes]),
         ]
-        return asyncio.gather(
+        delivery = asyncio.gather(
             *[await self.send(topic, partition, rows) for topic, rows in outputs if rows]
         )
+        if passage:
+            passage.follow(delivery)
+        return delivery
+
+
+def _own_place(record: ConsumerRecord) -> RawPlace:
+    return record.topic, record.offset
 
 
 def _by_topic(places: Places) -> dict[str, int]:

@@ -50,7 +50,7 @@ class Counting:
         digest = self._hashes.get(name)
         if digest is None:
             digest = self._hashes[name] = sha256()
-        key, value, _ = event.record
+        key, value = event.record.key, event.record.value
         digest.update(b"%d %d %d " % (event.partition, len(key or b""), len(value)))
         digest.update((key or b"") + value)
 

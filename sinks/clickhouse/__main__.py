@@ -17,6 +17,8 @@ from aiokafka.errors import KafkaConnectionError
 from infra.process import CannotStartError, cannot_listen, live, no_broker, reason
 from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE, load
 from infra.telemetry import Meters, configure_logging
+from infra.traces.settings import TraceSettings
+from infra.traces.tracer import open_tracer
 from sinks.clickhouse import schema
 from sinks.clickhouse.access import Doors
 from sinks.clickhouse.batch import Batch, Refused
@@ -27,6 +29,7 @@ from sinks.clickhouse.settings import ClickHouseSettings
 from sinks.clickhouse.sink import Sink, consumer, happens
 from sinks.clickhouse.store import StoreUnavailableError, write
 from sinks.clickhouse.tables import TABLES
+from sinks.clickhouse.traces import STAGE, Traces
 
 #: What is in hand may take this long to be written once we are told to end.
 DRAIN_S = 4.0
@@ -81,9 +84,10 @@ def _open(connect: Callable[[], ClickHouseStore], cluster: str | None = None) ->
 class Process:
     """The sink's process: wired once, run until told to end, and ended in order."""
 
-    def __init__(self, settings: ClickHouseSettings) -> None:
+    def __init__(self, settings: ClickHouseSettings, traces: TraceSettings) -> None:
         self._settings = settings
         self._meters = Meters("pipeline", "clickhouse", stage="clickhouse")
+        self._tracer = open_tracer(STAGE, traces, self._meters)
         self._stop = asyncio.Event()
         self._missing = "ClickHouse"
         self._sink: Sink | None = None
@@ -95,6 +99,7 @@ class Process:
             settings=self._settings,
             meters=self._meters,
             waiting_for=self._waiting_for,
+            tracer=self._tracer,
         )
 
     def _waiting_for(self) -> str | None:
@@ -112,7 +117,10 @@ class Process:
                 tables = {
                     self._settings.topic(topic.name): table for topic, table in TABLES.items()
                 }
-                self._sink = Sink(reader, tables, writer.write, self._meters)
+                traces = None
+                if self._tracer:
+                    traces = Traces(self._tracer, tables, self._settings.topic(STAGE))
+                self._sink = Sink(reader, tables, writer.write, self._meters, traces=traces)
                 await self._work(self._sink)
         except (UserRefusedError, schema.SchemaError) as error:
             raise CannotStartError(EX_CONFIG, f"CLICKHOUSE_URL: {error}") from error
@@ -207,10 +215,10 @@ def _directory(path: Path) -> Directory:
 
 def main() -> None:
     """Run the process, and leave with its exit code."""
-    settings = load(ClickHouseSettings)
+    settings, traces = load(ClickHouseSettings), load(TraceSettings)
     configure_logging("clickhouse", settings.log_level)
     logging.getLogger("aiokafka").setLevel(logging.WARNING)  # it tells its whole day at INFO
-    code = asyncio.run(Process(settings).run())
+    code = asyncio.run(Process(settings, traces).run())
     if _busy():
         _log.info("ended_with_statements_running")
         sys.stdout.flush()

@@ -14,10 +14,12 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
+from infra.clock import now_ns
 from infra.telemetry import Meters
 from sinks.clickhouse.batch import Batch, Refused
 from sinks.clickhouse.store import StoreUnavailableError
 from sinks.clickhouse.tables import Table
+from sinks.clickhouse.traces import Traces
 
 #: A batch is written when it is this full or this old: the engine wants few large parts, and a
 #: process wants a bound on its memory.
@@ -71,6 +73,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         write: writes a batch and returns what it set aside; raises StoreUnavailableError.
         meters: what is counted.
         retry_s: the first and the longest pause between attempts to write.
+        traces: what is traced of it; None where nothing is.
 
     """
 
@@ -82,7 +85,11 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         meters: Meters,
         *,
         retry_s: tuple[float, float] = (RETRY_FIRST_S, RETRY_LAST_S),
+        traces: Traces | None = None,
     ) -> None:
+        self._traces = traces
+        #: When the last attempt to write began, and when it had succeeded.
+        self._wrote_ns = (0, 0)
         self._reader = reader
         self._tables = tables
         self._write = write
@@ -128,6 +135,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
             self._since = time.monotonic()
         for place, records in fetched.items():
             self._batch.add(place.topic, place.partition, records)
+            if self._traces:
+                self._traces.take(records)
         self._meters.set("pipeline_sink_pending_records", self._batch.records, sink="clickhouse")
 
     def _due(self) -> bool:
@@ -149,6 +158,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
                 return
             await self._commit(batch)
             self._count(batch, refused)
+            if self._traces:
+                self._traces.written(batch.records, *self._wrote_ns)
             self._batch = Batch(self._tables)
             self._meters.set("pipeline_sink_pending_records", 0, sink="clickhouse")
 
@@ -156,6 +167,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         """Write `batch`, however long it takes; None when told to give up before it is written."""
         pause, longest = self._retry_s
         while True:
+            began_ns = now_ns()
             try:
                 refused = await self._write(batch)
             except StoreUnavailableError as error:
@@ -168,6 +180,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
                 if self._store_away:
                     _log.info("write_recovered", records=batch.records)
                 self._store_away = False
+                self._wrote_ns = (began_ns, now_ns())
                 return refused
             if await happens(self._give_up, within=pause):
                 _log.info("write_given_up", records=batch.records)
@@ -210,6 +223,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         async with self._writing:
             # whoever gets the partitions, we too, reads on from what was committed
             self._batch = Batch(self._tables)
+            if self._traces:
+                self._traces.forget()
             if not self._stop.is_set():
                 self._give_up.clear()
         self._assigned = False

@@ -15,6 +15,8 @@ from infra.process import cannot_listen, live, no_broker
 from infra.settings import load
 from infra.telemetry import Meters, configure_logging
 from infra.topics import COMMANDS
+from infra.traces.settings import TraceSettings
+from infra.traces.tracer import open_tracer
 from sinks.hub.access import Access
 from sinks.hub.api import Api
 from sinks.hub.broadcast import Broadcast
@@ -26,6 +28,7 @@ from sinks.hub.protocol.negotiate import connection_id
 from sinks.hub.replies import Replies
 from sinks.hub.server import Limits, Server
 from sinks.hub.settings import HubSettings
+from sinks.hub.traces import STAGE
 
 _log = structlog.get_logger()
 
@@ -36,9 +39,10 @@ OTHER_FILES = 256
 class Process:
     """The hub's process: wired once, run until told to end, and ended in order."""
 
-    def __init__(self, settings: HubSettings) -> None:
+    def __init__(self, settings: HubSettings, traces: TraceSettings) -> None:
         self._settings = settings
         self._meters = Meters("hub", "pipeline", stage="hub")
+        self._tracer = open_tracer(STAGE, traces, self._meters)
         self._missing: str | None = "Kafka"
 
     async def run(self) -> int:
@@ -48,6 +52,7 @@ class Process:
             settings=self._settings,
             meters=self._meters,
             waiting_for=lambda: self._missing,
+            tracer=self._tracer,
         )
 
     async def _give(self, command: Command) -> int:
@@ -70,9 +75,9 @@ class Process:
         )
         journal = KafkaJournal(settings)
         hub_id = connection_id(secrets.token_bytes(16))
-        broadcast = Broadcast(Hub(), self._meters, journal, hub_id)
+        broadcast = Broadcast(Hub(), self._meters, journal, hub_id, self._tracer)
         replies = Replies()
-        feed = Feed(settings, broadcast, self._meters, replies)
+        feed = Feed(settings, broadcast, self._meters, replies, tracer=self._tracer)
         server = Server(broadcast, access, Limits(clients=settings.hub_max_clients))
         Api(broadcast, access, self._give, replies).add_to(server.app)
         Page().add_to(server.app)
@@ -115,12 +120,12 @@ def _allow_sockets(clients: int) -> None:
 
 def main() -> int:
     """Run the hub, and return the exit code."""
-    settings = load(HubSettings)
+    settings, traces = load(HubSettings), load(TraceSettings)
     configure_logging("hub", settings.log_level)
     logging.getLogger("aiokafka").setLevel(logging.WARNING)  # it tells its whole day at INFO
 
     async def run() -> int:
-        return await Process(settings).run()
+        return await Process(settings, traces).run()
 
     return asyncio.run(run())
 

@@ -3,13 +3,15 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import structlog
 
 from infra.clock import NS, now_ns
 from infra.telemetry import Meters
+from infra.traces.span import Context
+from infra.traces.tracer import Tracer
 from processors.events import RoutedPrice
 from sinks.events import ProbeAnswered
 from sinks.hub import probes, words
@@ -22,6 +24,7 @@ from sinks.hub.methods import Hub
 from sinks.hub.protocol.handshake import ENCODINGS
 from sinks.hub.protocol.messages import Completion, Invocation
 from sinks.hub.tally import Tally
+from sinks.hub.traces import Followed, update_spans
 
 _log = structlog.get_logger()
 
@@ -41,12 +44,21 @@ class Broadcast:
         meters: where times are measured.
         journal: where it is written down.
         hub_id: by which name.
+        tracer: what spans are told to; None where nothing is traced.
 
     """
 
     def __init__(
-        self, hub: Hub, meters: Meters, journal: Journal | None = None, hub_id: str = "hub"
+        self,
+        hub: Hub,
+        meters: Meters,
+        journal: Journal | None = None,
+        hub_id: str = "hub",
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
+        #: By symbol, the traced price that waits to be sent, and the span that took it.
+        self._followed: dict[str, Followed] = {}
         self.hub = hub
         self.hub_id = hub_id
         self.tally = Tally()
@@ -95,6 +107,10 @@ class Broadcast:
                 self._news.discard(price.symbol)
         self.wake()
 
+    def follow(self, price: RoutedPrice, taken: Context) -> None:
+        """Have a price's trace go on where it is sent, or what has taken its place by then."""
+        self._followed[price.symbol] = Followed(price, taken)
+
     def tell(self, message: Invocation, *, market: bool = False) -> None:
         """Say something to everybody, or to those who follow the market's status."""
         for connection in [*self.connections.values()]:
@@ -120,7 +136,7 @@ class Broadcast:
 
     def flush(self) -> None:
         """Send what is due."""
-        began = time.perf_counter()
+        began, began_ns = time.perf_counter(), now_ns()
         flush = self.hub.fanout.flush(time.monotonic_ns(), self._busy)
         for client in flush.hopeless:
             connection = self.connections[client]
@@ -128,6 +144,7 @@ class Broadcast:
             session.ends("too_slow", "behind for too long")
             _log.info("client_too_slow", connection=session.connection_id, hub=session.hub)
             connection.abort()
+        traces = {s: self._followed.pop(s) for s in flush.due & self._followed.keys()}
         if not flush.sends:
             return
         frames = self._frames(flush)
@@ -142,7 +159,9 @@ class Broadcast:
         ended = time.perf_counter()
         self._meters.observe("signalr_broadcast_duration_seconds", ended - writing)
         self._meters.observe("multiasset_broadcast_duration_seconds", ended - began)
-        self._measure(flush)
+        self._measure(flush, traces)
+        if self._tracer and traces:
+            self._tracer.tell(*update_spans(flush, traces, self.hub.fanout.latest, began_ns))
 
     async def probe(self) -> None:
         """Ask some of those who offered to answer, for ever."""
@@ -220,17 +239,19 @@ class Broadcast:
             frames.append((data, len(symbols), clients))
         return frames
 
-    def _measure(self, flush: Flush) -> None:
+    def _measure(self, flush: Flush, traces: Mapping[str, Followed]) -> None:
         """Take the times of what is news: from the market, and from the socket, to here."""
         sent = {symbol for send in flush.sends for symbol in send.symbols}
         now = now_ns()
         for symbol in flush.due & sent & self._news:
             self._news.discard(symbol)
             price = self.hub.fanout.latest[symbol]
-            age = (now - price.market_time_ns) / NS
-            self._meters.observe("alpaca_message_latency_seconds", age, source=price.source)
+            age, trace = (now - price.market_time_ns) / NS, None
+            if (followed := traces.get(symbol)) and followed.price is price:
+                trace = followed.taken.trace_id
+            self._meters.observe("alpaca_message_latency_seconds", age, trace, source=price.source)
             self.tally.now.latency[price.source].add(age)
             if price.source == "alpaca":
                 self._age_s = age
                 taken = (now - price.received_at_ns) / NS
-                self._meters.observe("alpaca_websocket_to_signalr_seconds", taken)
+                self._meters.observe("alpaca_websocket_to_signalr_seconds", taken, trace)

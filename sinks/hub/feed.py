@@ -5,6 +5,7 @@ log that it is made of: the table is written after the log, so it may lack what 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -13,11 +14,15 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from infra import topics
+from infra.clock import now_ns
 from infra.commands import Answer
 from infra.fence import Story
 from infra.kafka.read import read_to_end
 from infra.settings import StageSettings
 from infra.telemetry import Meters
+from infra.traces.kafka import process_span
+from infra.traces.span import Attributes, Context, traced
+from infra.traces.tracer import Tracer
 from ingest.events import SourceStatus, SymbolsFollowed
 from processors.events import RoutedPrice, RouterTransition, SessionChanged
 from processors.validate import UNREADABLE
@@ -26,6 +31,7 @@ from sinks.hub.broadcast import Broadcast
 from sinks.hub.day import day_of
 from sinks.hub.protocol.messages import Invocation
 from sinks.hub.replies import Replies
+from sinks.hub.traces import CLIENTS, STAGE, send_span
 
 _log = structlog.get_logger()
 
@@ -55,12 +61,20 @@ class Feed:
         broadcast: who is told.
         meters: where records are counted.
         replies: who is told what the router says to operators.
+        tracer: what spans are told to; None where nothing is traced.
 
     """
 
     def __init__(
-        self, settings: StageSettings, broadcast: Broadcast, meters: Meters, replies: Replies
+        self,
+        settings: StageSettings,
+        broadcast: Broadcast,
+        meters: Meters,
+        replies: Replies,
+        *,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._replies = replies
         self._settings = settings
         self._broadcast = broadcast
@@ -140,7 +154,38 @@ class Feed:
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         for tp, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
+            since_ns = now_ns()
             self._take(self._takes[tp.topic], tp.topic, _values(records))
+            if self._tracer and self._live:
+                self._trace(self._tracer, tp.topic, records, since_ns)
+
+    def _trace(
+        self, tracer: Tracer, topic: str, records: list[ConsumerRecord], since_ns: int
+    ) -> None:
+        """Tell of what is traced among records that were taken, and have the rest of it told."""
+        for record, parent in traced(records):
+            process = process_span(
+                record,
+                parent,
+                stage=STAGE,
+                start_ns=since_ns,
+                end_ns=now_ns(),
+                batch=len(records),
+            )
+            if topic == self._settings.topic(topics.ROUTED.name):
+                tracer.tell(process)
+                self._follow(record, process.context)
+            elif topic == self._settings.topic(topics.TRANSITIONS.name):
+                clients: Attributes = {CLIENTS: len(self._broadcast.connections)}
+                sent = send_span(process.context, "DataSourceChanged", "all", since_ns, clients)
+                tracer.tell(process, sent)
+
+    def _follow(self, record: ConsumerRecord, taken: Context) -> None:
+        with contextlib.suppress(*UNREADABLE):  # then nothing of it is sent
+            price = _price.decode(record.value)
+            latest = self._broadcast.hub.fanout.latest.get(price.symbol)
+            # what the hub holds is the same price, or what has taken its place already
+            self._broadcast.follow(latest if latest == price and latest else price, taken)
 
     def _take(self, take: Callable[[list[bytes]], None], topic: str, values: list[bytes]) -> None:
         try:

@@ -8,22 +8,30 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
+from infra.clock import now_ns
 from infra.process import live, no_broker
 from infra.settings import StageSettings, load
 from infra.telemetry import Meters, configure_logging
+from infra.traces.kafka import process_span
+from infra.traces.settings import TraceSettings
+from infra.traces.span import traced
+from infra.traces.tracer import open_tracer
 from processors.validate import UNREADABLE
 from sinks.prometheus.lag import Lags
 from sinks.prometheus.measure import MEASURED, Count, Level, Levels, Observation, Sample
 
 log = structlog.get_logger()
 
+STAGE = "prometheus"
+
 
 class PrometheusSink:
     """Feeds the meters from the tail of the log. It has no group: each instance sees all of it."""
 
-    def __init__(self, settings: StageSettings) -> None:
+    def __init__(self, settings: StageSettings, traces: TraceSettings | None = None) -> None:
         self._settings = settings
         self._meters = Meters("prices", "lag")
+        self._tracer = open_tracer(STAGE, traces, self._meters) if traces else None
         self._levels = Levels()
         self._measured = {settings.topic(topic.name): of for topic, of in MEASURED.items()}
         self._waiting_for: str | None = "Kafka"
@@ -36,6 +44,7 @@ class PrometheusSink:
             meters=self._meters,
             waiting_for=lambda: self._waiting_for,
             before_scrape=self._forget,
+            tracer=self._tracer,
         )
 
     async def _read(self, stop: asyncio.Event) -> int:
@@ -59,15 +68,35 @@ class PrometheusSink:
                 while not stop.is_set():
                     fetched = await consumer.getmany(timeout_ms=250)
                     for tp, records in fetched.items():
-                        self._take(tp.topic, records)
+                        self._take(tp.topic, self._traced(tp.topic, records))
         finally:
             await consumer.stop()
         return 0
 
-    def _take(self, topic: str, records: list[ConsumerRecord]) -> None:
+    def _traced(self, topic: str, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
+        """Take those of records that are traced, each an example; return the others."""
+        found = traced(records) if self._tracer else []
+        if not self._tracer or not found:
+            return records
+        for record, parent in found:
+            since_ns = now_ns()
+            self._take(topic, [record], parent.trace_id)
+            span = process_span(
+                record,
+                parent,
+                stage=STAGE,
+                start_ns=since_ns,
+                end_ns=now_ns(),
+                batch=len(records),
+            )
+            self._tracer.tell(span)
+        offsets = {record.offset for record, _ in found}
+        return [record for record in records if record.offset not in offsets]
+
+    def _take(self, topic: str, records: list[ConsumerRecord], trace: int | None = None) -> None:
         measure = self._measured[topic]
         try:
-            self._feed(measure(record.value for record in records))
+            self._feed(measure(record.value for record in records), trace)
         except UNREADABLE:
             # one of them is not ours: the others still count
             for record in records:
@@ -77,13 +106,13 @@ class PrometheusSink:
                     place = f"{topic}/{record.partition}/{record.offset}"
                     log.warning("record_unreadable", place=place, error=str(error))
 
-    def _feed(self, samples: list[Sample]) -> None:
+    def _feed(self, samples: list[Sample], trace: int | None = None) -> None:
         for sample in samples:
             match sample:
                 case Count(name, labels, amount):
                     self._meters.add(name, amount, **labels)
                 case Observation(name, labels, value):
-                    self._meters.observe(name, value, **labels)
+                    self._meters.observe(name, value, trace, **labels)
                 case Level(name, labels, value):
                     self._meters.set(name, value, **labels)
                     self._levels.told(sample, time.monotonic())
@@ -96,11 +125,11 @@ class PrometheusSink:
 
 def main() -> int:
     """Run the sink, and return the exit code."""
-    settings = load(StageSettings)
+    settings, traces = load(StageSettings), load(TraceSettings)
     configure_logging("prometheus", settings.log_level)
 
     async def run() -> int:
-        return await PrometheusSink(settings).run()
+        return await PrometheusSink(settings, traces).run()
 
     return asyncio.run(run())
 

@@ -20,7 +20,8 @@ import msgspec
 import yaml
 
 from infra.market_calendar import SESSIONS_FILE
-from infra.topics import DAY_MS, TOPICS, Topic
+from infra.topics import DAY_MS, TOPICS, TRACED, Topic
+from infra.traces.span import HEADER
 from tests.contracts import market_sessions, monitoring, router_page
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "topics"
@@ -104,6 +105,13 @@ def asyncapi() -> dict[str, Any]:
     }
 
 
+_TRACEPARENT = {
+    "type": "string",
+    "description": "W3C Trace Context: the span that wrote it; on records that are traced alone",
+    "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-01$",
+}
+
+
 def _channel(topic: Topic) -> dict[str, Any]:
     return {
         "address": topic.name,
@@ -114,7 +122,8 @@ def _channel(topic: Topic) -> dict[str, Any]:
                 "headers": {
                     "type": "object",
                     "properties": {
-                        topic.header[0]: {"type": "string", "const": topic.header[1].decode()}
+                        topic.header[0]: {"type": "string", "const": topic.header[1].decode()},
+                        **({HEADER: _TRACEPARENT} if topic in TRACED else {}),
                     },
                 },
                 "payload": {

@@ -122,6 +122,38 @@ async def test_readiness_is_asked_every_time() -> None:
         await server.stop()
 
 
+@pytest.mark.parametrize(
+    ("accept", "content_type", "has_examples"),
+    [
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "openmetrics-text", True),
+        ("text/plain;version=0.0.4", "text/plain", False),
+        ("*/*", "text/plain", False),
+        ("", "text/plain", False),
+    ],
+)
+async def test_whoever_reads_openmetrics_gets_examples(
+    accept: str, content_type: str, *, has_examples: bool
+) -> None:
+    """A histogram names a trace to whoever asks for a format that has a place for it."""
+    meters = Meters("hub")
+    meters.observe("alpaca_message_latency_seconds", 0.2, 255, source="alpaca")
+    meters.observe("alpaca_message_latency_seconds", 0.2, source="alpaca")
+    server = StatusServer(meters, exposure=Exposure(), ready=lambda: None)
+    port = await server.start()
+    try:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept}) as answer,
+        ):
+            text = await answer.text()
+            assert content_type in answer.headers["Content-Type"]
+    finally:
+        await server.stop()
+    assert f'# {{trace_id="{255:032x}"}} 0.2' in text or not has_examples
+    assert ("trace_id" in text) is has_examples
+    assert 'alpaca_message_latency_seconds_count{source="alpaca"} 2.0' in text
+
+
 @pytest.fixture
 def _logging() -> Iterator[None]:
     root, library = logging.getLogger(), logging.getLogger("aiokafka")

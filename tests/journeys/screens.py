@@ -22,9 +22,8 @@ from infra.grafana.render import BOARDS
 from infra.stack.toolchain import find_monitoring, tools_directory
 from tests import browser
 from tests.journeys import story
-from tests.journeys.conftest import free_offset
 from tests.journeys.panels import LIMIT, of
-from tests.journeys.running import Stack
+from tests.journeys.running import Stack, a_stack
 
 PICTURES = Path(__file__).parent.parent.parent / "docs" / "pictures"
 LARGEST = 150_000
@@ -93,17 +92,12 @@ async def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         data = Path(folder) / "stack" / "data"
         story.before(find_monitoring(tools_directory(), print), data)
-        stack = Stack(data, free_offset(), {}, *story.OPTIONS)
-        try:
-            await stack.start()
-            async with story.clients(stack):
-                await story.told(stack)
-                await asyncio.sleep(Window.of(PICTURED["reliability"], time.time()).step)
-                await look(browser.find(), stack, PICTURES, PICTURED)
-            sizes = {b.name: (PICTURES / f"{b.name}.png").stat().st_size for b in BOARDS}
-            assert max(sizes.values()) < LARGEST, sizes
-        finally:
-            await stack.stop()
+        async with a_stack(Path(folder), *story.OPTIONS) as stack, story.clients(stack):
+            await story.told(stack)
+            await asyncio.sleep(Window.of(PICTURED["reliability"], time.time()).step)
+            await look(browser.find(), stack, PICTURES, PICTURED)
+    sizes = {b.name: (PICTURES / f"{b.name}.png").stat().st_size for b in BOARDS}
+    assert max(sizes.values()) < LARGEST, sizes
 
 
 if __name__ == "__main__":

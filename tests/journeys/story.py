@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import jwt
 
-from infra.drill_cli import _do, _undo
+from infra.drill_scene import Scene
 from infra.drills import Fault, named
 from infra.stack.plan import HOST, HUB_SECRET_FILE
 from infra.stack.preflight import claim
@@ -154,7 +154,7 @@ async def an_operator_fails_over(stack: Stack) -> None:
 async def keys_are_refused(stack: Stack) -> None:
     """Have Alpaca refuse the keys; return when the alert fires and Yahoo is routed."""
     for act in _AUTH.faults:
-        await _do(act, stack.data)
+        await Scene(stack.data, 1).do(act)
 
     async def told() -> bool:
         firing = 'ALERTS{alertstate="firing", alertname="AlpacaAuthFailure"}'
@@ -166,16 +166,16 @@ async def keys_are_refused(stack: Stack) -> None:
 
 async def both_are_away(stack: Stack) -> None:
     """Have Yahoo fail as well; return when nothing is routed."""
-    await _do(_YAHOO, stack.data)
+    await Scene(stack.data, 1).do(_YAHOO)
     await routed(stack, "BOTH_UNAVAILABLE")
 
 
 async def all_is_well_again(stack: Stack) -> None:
     """Take the faults away; return when Alpaca is routed."""
     for act in (_YAHOO, *_AUTH.faults):
-        await _undo(act, stack.data)
+        await Scene(stack.data, 1).undo(act)
     for asked in _AUTH.after:
-        await _do(asked, stack.data)
+        await Scene(stack.data, 1).do(asked)
     await routed(stack, "PRIMARY_ACTIVE")
 
 
@@ -204,7 +204,7 @@ async def fault(stack: Stack, vendor: str, name: str, parameters: object) -> Non
 
 async def clear(stack: Stack, vendor: str, name: str) -> None:
     """Switch a fault off."""
-    await _undo(Fault(vendor, name), stack.data)
+    await Scene(stack.data, 1).undo(Fault(vendor, name))
 
 
 async def ticks_are_right(stack: Stack) -> None:

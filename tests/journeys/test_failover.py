@@ -15,18 +15,26 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from infra import topics
 from processors.events import RouterTransition
-from tests.journeys import reconcile
+from tests.collector import Collector, collecting
+from tests.journeys import reconcile, tracing
 from tests.journeys.conftest import NewStack
 from tests.journeys.running import Stack
 from tests.journeys.watching import Seen, watching
 
 
+@pytest.fixture
+async def collector() -> AsyncIterator[Collector]:
+    """Whom the stages tell their spans."""
+    async with collecting() as collector:
+        yield collector
+
+
 @contextlib.asynccontextmanager
-async def _simulator(vendor: str, port: int, ledger: Path) -> AsyncIterator[None]:
+async def _simulator(vendor: str, port: int, ledger: Path, control: int = 0) -> AsyncIterator[None]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "infra.simulators", vendor),
         *("--port", str(port), "--ledger", str(ledger)),
-        *(("--http-port", "0") if vendor == "alpaca" else ()),
+        *(("--http-port", str(control)) if vendor == "alpaca" else ()),
     )
     try:
         yield
@@ -61,11 +69,16 @@ async def _routed(stack: Stack) -> AsyncIterator[Callable[[str, float], asyncio.
 
 @pytest.mark.journey
 async def test_prices_come_from_yahoo_while_alpaca_is_dead(
-    new_stack: NewStack, free_port: Callable[[], int], tmp_path: Path
+    new_stack: NewStack, free_port: Callable[[], int], tmp_path: Path, collector: Collector
 ) -> None:
-    """Within fifteen seconds of its death, and Alpaca's again after it is back."""
-    alpaca, yahoo = free_port(), free_port()
+    """Within fifteen seconds of its death, and Alpaca's again after it is back; and it is traced.
+
+    A collector is told of a tick, of one that is rejected, and of the failover: each is one trace.
+    """
+    alpaca, control, yahoo = free_port(), free_port(), free_port()
     env = {
+        **tracing.TRACED,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "ALPACA_STREAM_URL": f"ws://127.0.0.1:{alpaca}/v2/iex",
         "ALPACA_API_KEY_ID": "simulated-key",
         "ALPACA_API_SECRET_KEY": "simulated-secret",
@@ -76,13 +89,15 @@ async def test_prices_come_from_yahoo_while_alpaca_is_dead(
         _simulator("yahoo", yahoo, tmp_path / "yahoo.jsonl"),
         contextlib.AsyncExitStack() as up,
     ):
-        async with _simulator("alpaca", alpaca, tmp_path / "alpaca.jsonl"):
+        async with _simulator("alpaca", alpaca, tmp_path / "alpaca.jsonl", control):
             stack = await up.enter_async_context(new_stack(env=env))
             async with _routed(stack) as routed:
                 await routed("alpaca", 30)
             seen = await up.enter_async_context(watching(stack))
+            await _traced_while_alpaca_lives(stack, collector, control)
         async with _routed(stack) as routed:
             await routed("yahoo", 15)
+        await tracing.traced(collector, 30, tracing.FAILOVER, tracing.SWITCHED, tracing.KEPT)
         async with _simulator("alpaca", alpaca, tmp_path / "alpaca.jsonl"):
             async with _routed(stack) as routed:
                 await routed("alpaca", 90)
@@ -104,6 +119,28 @@ async def test_prices_come_from_yahoo_while_alpaca_is_dead(
             return [series["value"][1] for series in failovers] == ["1"]
 
         await stack.until(measured, 20)
+
+
+async def _traced_while_alpaca_lives(stack: Stack, collector: Collector, control: int) -> None:
+    """A tick is traced to the hub, the table and the metrics; one that is rejected always is."""
+    await tracing.traced(collector, 30, tracing.SAMPLED, tracing.STORED, tracing.MEASURED)
+    url = f"http://127.0.0.1:{control}/faults/price-zero"
+    async with aiohttp.ClientSession() as http, http.put(url, json={"count": 20}) as answer:
+        assert answer.ok, await answer.text()
+    rejected = await tracing.traced(collector, 30, tracing.REJECTED)
+    errors = {span.error for span in rejected if span.name == "process ticks.raw.alpaca"}
+    assert errors == {"invalid_price"}
+
+    async def measured() -> bool:
+        found: list[str] = []
+        for metric in tracing.WITH_EXAMPLES:
+            examples = await tracing.exemplars(stack, metric)
+            if not examples:
+                return False
+            found += examples
+        return collector.traces().keys() >= set(found)
+
+    await stack.until(measured, 40)
 
 
 async def _seen(stack: Stack, seen: Seen) -> None:

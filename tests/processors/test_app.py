@@ -11,6 +11,7 @@ import pytest
 from infra.kafka.batches import Record
 from infra.market_calendar import ALWAYS_OPEN
 from infra.topics import Topic
+from infra.traces.span import Context, traceparent
 from processors.app.forward import WRONG_CLOCK_NS, Forward
 from processors.desk import Desk
 from processors.events import Comparison, QuarantineBegan, RoutedPrice, RouteTaken
@@ -18,6 +19,7 @@ from processors.forward import Route
 from processors.settings import ProcessorSettings
 from tests.infra.test_fence import transition
 from tests.processors.test_forward import last, trade
+from tests.spans import heard
 
 
 class FakeProducer:
@@ -89,6 +91,18 @@ def _transition(epoch: int, switched_at_ns: int) -> Any:
     found = transition(epoch, generation=1)
     found = msgspec.structs.replace(found, switched_at_ns=switched_at_ns)
     return FakeRecord(0, msgspec.json.encode(found))
+
+
+def test_only_a_transition_that_is_news_is_traced(forward: Any) -> None:
+    """A worker that begins, and reads what was, tells nothing of old failovers."""
+    old, new = _transition(1, 5), _transition(2, 6)
+    for record in (old, new):
+        record.headers = [("schema", b"x/1"), traceparent(Context(7, 8))]
+    with heard() as tracer:
+        forward.tracer = tracer
+        forward._learn(old)
+        forward._learn(new, latest_ns=10)
+    assert list(forward._causes) == [2]
 
 
 def _chunk(partition: int, offset: int, at: int) -> FakeEvent:

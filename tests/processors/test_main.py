@@ -54,6 +54,12 @@ async def _run(*arguments: str, env: Mapping[str, str]) -> tuple[int | None, str
         (("route",), {"TOPIC_PREFIX": "a b"}, 78, "TOPIC_PREFIX: string should match pattern"),
         (("route",), {"MEMBER_NAME": "a b"}, 78, "MEMBER_NAME: string should match pattern"),
         (("route",), {"LOG_LEVEL": "LOUD"}, 78, "LOG_LEVEL: string should match pattern"),
+        (
+            ("forward",),
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"},
+            78,
+            "OTEL_EXPORTER_OTLP_ENDPOINT: expected http://host:port or https://host:port",
+        ),
     ],
 )
 async def test_every_mistake_is_named(

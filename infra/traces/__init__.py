@@ -1,0 +1,1 @@
+"""One trace from the socket to the browser, across Kafka: see docs/tracing.md."""

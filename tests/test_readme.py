@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings
 from infra.stack.environment import StackEnvironment
 from ingest.settings import AlpacaSettings, BackfillSettings, YahooSettings
 from processors.settings import ProcessorSettings
+from sinks.alerts.settings import AlertsSettings
 from sinks.clickhouse.settings import ClickHouseSettings
 from sinks.hub.settings import HubSettings
 
@@ -20,6 +21,7 @@ SETTINGS: tuple[type[BaseSettings], ...] = (
     BackfillSettings,
     YahooSettings,
     ProcessorSettings,
+    AlertsSettings,
     ClickHouseSettings,
     HubSettings,
 )

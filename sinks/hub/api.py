@@ -64,6 +64,7 @@ class Api:
             "stocks": lambda now: health.stocks(self._hub, now),
             "realtime": self._realtime,
             "symbols": lambda _: health.symbols(self._hub),
+            "alerts": lambda _: self._hub.alarms.told(),
             "activeSymbols": lambda now: health.active(self._hub, now),
         }
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from sinks.hub import health
+from sinks.hub import alarms, health
 
 #: As much as is kept of a reason: one line.
 WHY_LENGTH: Final = 1000
@@ -124,6 +124,7 @@ OPERATIONS: Final = (
         *("get", "/api/symbols/active", "activeSymbols", "All symbols that have a price."),
         health.ActiveSymbols,
     ),
+    Operation("get", "/api/alerts", "alerts", "Which alerts fire.", alarms.Alerts),
     Operation(
         *("post", "/api/health/failover", "failover", "Route from the other source, now."),
         Asked,

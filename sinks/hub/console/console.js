@@ -290,6 +290,44 @@ function paintHistory(transitions) {
   by("history").tBodies[0].replaceChildren(...made);
 }
 
+// -- what the alerts say: asked for apart, so that what is not known blanks nothing else
+
+const LOUD = { critical: "STALE", high: "STALE", medium: "DELAYED" };
+
+function element(name, text, found) {
+  const node = document.createElement(name);
+  node.textContent = text;
+  if (found) node.dataset.word = found;
+  return node;
+}
+
+function paintAlerts({ count, alerts }) {
+  const made = alerts.map((each) => {
+    const item = document.createElement("li");
+    const taken = each.acknowledgedBy ? `taken on by ${each.acknowledgedBy}` : "nobody has taken it on";
+    item.append(
+      element("strong", `${each.severity}: ${each.name}`, LOUD[each.severity]),
+      element("p", each.summary),
+      element("p", `since ${new Date(each.since).toLocaleString()}, ${taken}; ${each.runbook}`),
+    );
+    item.lastChild.className = "quiet";
+    return item;
+  });
+  by("alerts").replaceChildren(...made);
+  const names = alerts.map((each) => each.name).join(", ");
+  set(by("alerts-said"), count ? `${count} ${count === 1 ? "fires" : "fire"}: ${names}` : "None fires.");
+}
+
+async function askAlerts() {
+  try {
+    const alerts = await told("/api/alerts");
+    if (alerts) paintAlerts(alerts);
+  } catch {
+    by("alerts").replaceChildren();
+    set(by("alerts-said"), "Not known: this hub does not answer.");
+  }
+}
+
 // -- what a person does
 
 by("filter").addEventListener("input", order);
@@ -313,6 +351,7 @@ by("sign-in").addEventListener("submit", (event) => {
   sessionStorage.setItem("token", state.token);
   void start();
   void ask();
+  void askAlerts();
 });
 by("operate").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -338,6 +377,8 @@ by("operate").addEventListener("submit", async (event) => {
 setInterval(() => {
   for (const symbol of rows.keys()) paintAge(symbol);
 }, 1000);
-setInterval(ask, HEALTH_EVERY_MS);
-void ask();
+for (const each of [ask, askAlerts]) {
+  setInterval(each, HEALTH_EVERY_MS);
+  void each();
+}
 void start();

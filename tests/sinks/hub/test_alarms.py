@@ -1,47 +1,11 @@
 """Which alerts fire, by what was told of them."""
 
+import msgspec
 import pytest
 
-from sinks.events import AlertEvent, AlertFired, AlertPaged, AlertResolved
+from sinks.events import AlertEvent
 from sinks.hub.alarms import Alarms
-
-
-def fired(fingerprint: str = "a", since: int = 1) -> AlertFired:
-    """An alert that fires."""
-    return AlertFired(
-        fingerprint=fingerprint,
-        name="Mute",
-        severity="warning",
-        started_at_ns=since,
-        told_at_ns=since,
-        alert_id="A1",
-        service="ingest",
-        labels={},
-        summary="",
-        description="",
-    )
-
-
-def over(since: int = 1) -> AlertResolved:
-    """The same alert's end."""
-    return AlertResolved(
-        fingerprint="a",
-        name="Mute",
-        severity="warning",
-        started_at_ns=since,
-        told_at_ns=9,
-        ended_at_ns=9,
-    )
-
-
-PAGED = AlertPaged(
-    fingerprint="a",
-    name="Mute",
-    severity="warning",
-    started_at_ns=1,
-    told_at_ns=2,
-    incident_key="k",
-)
+from tests.sinks.hub.told import PAGED, fired, over, taken
 
 
 @pytest.mark.parametrize(
@@ -67,3 +31,34 @@ def test_the_last_that_was_told_counts(
     for event in told:
         alarms.take(event)
     assert [(each.fingerprint, each.started_at_ns) for each in alarms.firing()] == firing
+
+
+@pytest.mark.parametrize(
+    ("told", "who"),
+    [
+        ([fired(), PAGED], None),
+        ([fired(), taken(3)], None),
+        ([fired(), PAGED, taken(3)], "ann"),
+        ([PAGED, taken(3), fired()], "ann"),
+        ([fired(), PAGED, taken(3), over(), fired(since=5)], None),
+        ([fired(), PAGED, taken(3), over(), fired(since=5), PAGED], None),
+        ([fired(), PAGED, taken(3), over(), fired(since=5), PAGED, taken(6)], "ann"),
+    ],
+)
+def test_who_took_it_on(told: list[AlertEvent], who: str | None) -> None:
+    """By the incident; who took an earlier one on has not taken this one."""
+    alarms = Alarms()
+    for event in told:
+        alarms.take(event)
+    (alarm,) = alarms.told().alerts
+    assert alarm.acknowledged_by == who
+
+
+def test_what_always_fires_is_nothing_to_do() -> None:
+    """And each of the others leads to the words about it."""
+    alarms = Alarms()
+    alarms.take(msgspec.structs.replace(fired("w"), severity="none"))
+    assert alarms.told().count == 0
+    alarms.take(msgspec.structs.replace(fired(), name="AlpacaAuthFailure"))
+    (alarm,) = alarms.told().alerts
+    assert alarm.runbook == "docs/runbooks/RUNBOOK-006.md#alpacaauthfailure"

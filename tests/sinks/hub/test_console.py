@@ -20,12 +20,15 @@ from tests.sinks.hub.conftest import OFFICIAL
 from tests.sinks.hub.prices import SESSION, price, transition
 from tests.sinks.hub.running import running, write
 from tests.sinks.hub.tokens import SECRET, a_token, an_admin
+from tests.sinks.hub.told import PAGED, fired, over, taken
 
 #: No sandbox, because tests run as root in containers; and nothing is looked up on the network.
 OPTIONS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+#: Two alerts, the second of which began later.
+FIRING = fired(name="AlpacaNoMessages"), fired("b", 2, "AlpacaDisconnected")
 
 
 @contextlib.asynccontextmanager
@@ -73,12 +76,26 @@ async def test_a_failover_is_seen(
         page = await browser.new_page()
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
+        await write(kafka, topics, declared.ALERTS, *FIRING)
         async with running(kafka, topics, ports) as first:
             await page.goto(f"http://127.0.0.1:{ports[0]}/")
             await says(page, "AAPL", "LIVE")
             await says(page, "AAPL", "190.50")
             badge = page.locator("#badge")
             await expect(badge).to_have_text("LIVE")
+
+            alerts = page.get_by_role("list", name="Alerts").get_by_role("listitem")
+            await expect(alerts).to_have_count(2)
+            await expect(alerts.first).to_contain_text("RUNBOOK-002.md#alpacadisconnected")
+            await write(kafka, topics, declared.ALERTS, over("b", 2))
+            await expect(alerts).to_have_text([re.compile("high: AlpacaNoMessages")])
+            await write(kafka, topics, declared.ALERTS, PAGED, taken(3))
+            await expect(alerts).to_contain_text("taken on by ann")
+            said = page.locator("#alerts-said")
+            await expect(said).to_have_text("1 fires: AlpacaNoMessages")
+            await write(kafka, topics, declared.ALERTS, over())
+            await expect(alerts).to_have_count(0)
+            await expect(said).to_have_text("None fires.")
 
             await write(kafka, topics, declared.TRANSITIONS, transition("FALLBACK_ACTIVE", 2))
             await says(page, "AAPL", "DELAYED", within_s=2)

@@ -328,6 +328,57 @@ async function askAlerts() {
   }
 }
 
+const STAGES = { normal: "LIVE", watch: "LIVE", "reliability first": "DELAYED" };
+const LEVELS_EVERY_MS = 15_000;
+
+const percent = (value) => (value == null ? "–" : `${value.toFixed(2)} %`);
+
+function paintLevels({ budgets, bounds }) {
+  const cells = [
+    ...budgets.map((each) => [
+      `${each.id} ${each.title}`,
+      `${each.target} % over ${each.period}`,
+      percent(each.attained),
+      percent(each.leftPercent) + (each.leftHours == null ? "" : ` (${each.leftHours} h)`),
+      each.stage ?? "not measured",
+      each.stage && (STAGES[each.stage] ?? "STALE"),
+    ]),
+    ...bounds.map((each) => [
+      `${each.id} ${each.title}`,
+      `${each.bound} ${each.unit}`,
+      each.value == null ? "–" : `${each.value.toFixed(1)} ${each.unit}`,
+      "–",
+      each.met == null ? "not measured" : each.met ? "kept" : "broken",
+      each.met == null ? null : each.met ? "LIVE" : "STALE",
+    ]),
+  ];
+  const made = cells.map(([name, target, value, left, stage, found]) => {
+    const row = document.createElement("tr");
+    const header = element("th", name);
+    header.scope = "row";
+    row.append(header, ...[target, value, left].map((text) => element("td", text)), element("td", stage, found));
+    for (const cell of [...row.cells].slice(1, 4)) cell.className = "number";
+    return row;
+  });
+  by("levels").tBodies[0].replaceChildren(...made);
+}
+
+function levelsAre(known, sentence) {
+  by("levels").parentElement.hidden = !known;
+  set(by("levels-said"), sentence);
+}
+
+async function askLevels() {
+  try {
+    const found = await told("/api/slo");
+    if (!found) return;
+    if (found.budgets) paintLevels(found);
+    levelsAre(Boolean(found.budgets), found.budgets ? `as of ${time(found.timestamp)}` : `Not known: ${found.detail}.`);
+  } catch {
+    levelsAre(false, "Not known: this hub does not answer.");
+  }
+}
+
 // -- what a person does
 
 by("filter").addEventListener("input", order);
@@ -352,6 +403,7 @@ by("sign-in").addEventListener("submit", (event) => {
   void start();
   void ask();
   void askAlerts();
+  void askLevels();
 });
 by("operate").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -377,8 +429,8 @@ by("operate").addEventListener("submit", async (event) => {
 setInterval(() => {
   for (const symbol of rows.keys()) paintAge(symbol);
 }, 1000);
-for (const each of [ask, askAlerts]) {
-  setInterval(each, HEALTH_EVERY_MS);
+for (const [each, everyMs] of [[ask, HEALTH_EVERY_MS], [askAlerts, HEALTH_EVERY_MS], [askLevels, LEVELS_EVERY_MS]]) {
+  setInterval(each, everyMs);
   void each();
 }
 void start();

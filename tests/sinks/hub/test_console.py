@@ -15,9 +15,11 @@ from infra.kafka.broker import Broker
 from processors.events import RoutedPrice
 from sinks.hub.access import Access
 from sinks.hub.page import HERE, PARTS
+from sinks.hub.promises import Promises
 from tests.sinks.hub.client import serving
 from tests.sinks.hub.conftest import OFFICIAL
 from tests.sinks.hub.prices import SESSION, price, transition
+from tests.sinks.hub.promised import knowing
 from tests.sinks.hub.running import running, write
 from tests.sinks.hub.tokens import SECRET, a_token, an_admin
 from tests.sinks.hub.told import PAGED, fired, over, taken
@@ -126,12 +128,21 @@ async def test_a_failover_is_seen(
 async def test_what_is_done_by_keyboard_on_a_phone(chromium: str) -> None:
     """Nothing sticks out of a narrow screen; sorting, filter, theme and a command need no mouse."""
     access = Access(secret=SECRET, anonymous=True)
-    async with serving(access) as hub, browsing(chromium) as browser:
+    async with (
+        knowing([]) as url,
+        serving(access, promises=Promises(url)) as hub,
+        browsing(chromium) as browser,
+    ):
         hub.broadcast.hub.switch(transition("PRIMARY_ACTIVE", 1))
+        hub.broadcast.hub.alarms.take(fired())
         hub.broadcast.put([fresh("AAPL", 190.5, 1), fresh("MSFT", 410, 1)])
         page = await browser.new_page(viewport={"width": 360, "height": 740})
         await page.goto(hub.url)
         await says(page, "MSFT", "LIVE")
+        level = page.get_by_role("row").filter(has_text="A1 ")
+        await expect(level).to_contain_text("80.00 % (2.88 h)")
+        await expect(level).to_contain_text("normal")
+        await expect(page.locator("#alerts-said")).to_have_text("1 fires: Mute")
         width = await page.evaluate("document.documentElement.scrollWidth")
         assert width <= 360
         rows = page.locator("#prices tbody tr:visible th")
@@ -177,6 +188,8 @@ async def test_who_needs_a_token_is_asked_for_it(chromium: str) -> None:
                 await expect(page.locator("#sign-in-said")).to_have_text(said)
         await says(page, "AAPL", "LIVE")
         await expect(form).to_be_hidden()
+        told = page.locator("#levels-said")
+        await expect(told).to_contain_text("Not known: there is no Prometheus")
 
 
 @pytest.mark.service

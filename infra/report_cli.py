@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import aiohttp
 import typer
 
+from infra.promql_http import NoAnswerError, ask
 from infra.settings import EX_CONFIG, EX_UNAVAILABLE
 from infra.slo import attainment, digest, quality
 from infra.stack.refusal import Refusal
@@ -203,15 +204,7 @@ async def _ask_clickhouse(url: str, database: str, days: int) -> list[dict[str, 
 
 
 async def _ask_prometheus(url: str, asked: Mapping[str, str]) -> dict[str, list[Any]]:
-    answers = {}
     try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as http:
-            for name, expr in asked.items():
-                address = f"{url.rstrip('/')}/api/v1/query"
-                async with http.get(address, params={"query": expr}) as answer:
-                    told = await answer.json()
-                answers[name] = told["data"]["result"]
-    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
-        message = f"Prometheus at {url} does not answer: {error or type(error).__name__}"
-        raise Refusal(message, EX_UNAVAILABLE) from error
-    return answers
+        return await ask(url, asked, ANSWER_S)
+    except NoAnswerError as error:
+        raise Refusal(str(error), EX_UNAVAILABLE) from error

@@ -78,10 +78,14 @@ class Attained:
         if self.left is None:
             return "-"
         share = f"{100 * self.left:.1f} %"
-        if not isinstance(self.level.sli, TimeSli):
-            return share
-        hours = self.left * self.level.budget * seconds(self.level.period) / 3600
-        return f"{share} ({hours:.2f} h)"
+        return share if self.hours is None else f"{share} ({self.hours:.2f} h)"
+
+    @property
+    def hours(self) -> float | None:
+        """What is left of a budget of time, in hours; None of one of events."""
+        if self.left is None or not isinstance(self.level.sli, TimeSli):
+            return None
+        return self.left * self.level.budget * seconds(self.level.period) / 3600
 
     @property
     def trend(self) -> str:

@@ -345,6 +345,7 @@ def _stages(settings: StackSettings) -> tuple[Process, ...]:
                 "HUB_PORT": str(settings.port("hub")),
                 "HUB_ANONYMOUS": "true",  # on loopback, for whoever started it
                 "HUB_JWT_SECRET_FILE": str(settings.data / HUB_SECRET_FILE),
+                **_prometheus_here(settings),
             },
             secrets=HUB_SECRETS,
             after=after_topics,
@@ -500,6 +501,13 @@ def _alertmanager(settings: StackSettings) -> str:
         history_url=f"http://{HOST}:{settings.port('alerts')}",
     )
     return json.dumps(alertmanager_config.render(channels), indent=2) + "\n"  # JSON is YAML
+
+
+def _prometheus_here(settings: StackSettings) -> dict[str, str]:
+    """Return where Prometheus is, if it is ours: of another the environment tells."""
+    if settings.prometheus_url or not settings.toolchain.monitoring:
+        return {}
+    return {"PROMETHEUS_URL": f"http://{HOST}:{settings.port('prometheus')}"}
 
 
 def _prometheus_file(settings: StackSettings) -> Path:

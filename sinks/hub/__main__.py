@@ -24,6 +24,7 @@ from sinks.hub.feed import Feed
 from sinks.hub.journal import KafkaJournal
 from sinks.hub.methods import Hub
 from sinks.hub.page import Page
+from sinks.hub.promises import Promises
 from sinks.hub.protocol.negotiate import connection_id
 from sinks.hub.replies import Replies
 from sinks.hub.server import Limits, Server
@@ -79,7 +80,9 @@ class Process:
         replies = Replies()
         feed = Feed(settings, broadcast, self._meters, replies, tracer=self._tracer)
         server = Server(broadcast, access, Limits(clients=settings.hub_max_clients))
-        Api(broadcast, access, self._give, replies).add_to(server.app)
+        url = settings.prometheus_url
+        promises = Promises(url.get_secret_value() if url else None)
+        Api(broadcast, access, self._give, replies, promises=promises).add_to(server.app)
         Page().add_to(server.app)
         try:
             await journal.start()

@@ -1,5 +1,6 @@
 """The HTTP API: how things are, and what an operator may ask; thin, over aiohttp."""
 
+import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -11,11 +12,13 @@ from aiohttp import web
 from infra.clock import now_ns
 from infra.commands import Command, Failover, Hold, Reconnect, Release, ReloadSymbols
 from infra.kafka.give import NotTakenError
+from infra.promql_http import NoAnswerError
 from sinks.hub import health, operations, words
 from sinks.hub.access import Access, token_in
 from sinks.hub.answers import problem
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.operations import OPERATIONS, Asked, FailoverWish, Operation, Reason, ReloadWish
+from sinks.hub.promises import Promises
 from sinks.hub.replies import Replies
 
 _log = structlog.get_logger()
@@ -38,7 +41,8 @@ class Api:
         access: who may.
         give: writes a command, and returns its offset. Raises NotTakenError.
         replies: what the router says to it.
-        patience_s: how long it may take to.
+        promises: what is known of the service levels.
+        patience_s: how long the router may take to say something.
 
     """
 
@@ -48,22 +52,27 @@ class Api:
         access: Access,
         give: Give,
         replies: Replies,
+        *,
+        promises: Promises | None = None,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._replies = replies
+        known = promises or Promises()
         self._patience_s = patience_s
         self._broadcast = broadcast
         self._hub = broadcast.hub
         self._access = access
         self._give = give
         self._document = msgspec.json.encode(operations.document())
-        self._answers: dict[str, Callable[[int], msgspec.Struct]] = {
+        self._answers: dict[str, Callable[[int], msgspec.Struct | Awaitable[msgspec.Struct]]] = {
             "health": self._overall,
             "alpaca": lambda now: health.alpaca(self._hub, now),
             "dataSource": lambda now: health.data_source(self._hub, now),
             "stocks": lambda now: health.stocks(self._hub, now),
             "realtime": self._realtime,
             "symbols": lambda _: health.symbols(self._hub),
+            "serviceLevels": lambda _: known.levels(),
+            "alerts": lambda _: self._hub.alarms.told(),
             "activeSymbols": lambda now: health.active(self._hub, now),
         }
 
@@ -86,6 +95,11 @@ class Api:
             if each.open != "anybody":
                 self._access.user(token_in(request.headers, request.query))
             found = answer(now_ns())
+            if inspect.isawaitable(found):
+                try:
+                    found = await found
+                except NoAnswerError as error:
+                    return problem(503, str(error))
             bad = each.unwell and getattr(found, "status", None) == "Unhealthy"
             return _told(found, 503 if bad else each.status)
 

@@ -26,6 +26,7 @@ from infra.traces.tracer import Tracer
 from ingest.events import SourceStatus, SymbolsFollowed
 from processors.events import RoutedPrice, RouterTransition, SessionChanged
 from processors.validate import UNREADABLE
+from sinks.events import AlertEvent
 from sinks.hub import words
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.day import day_of
@@ -51,6 +52,7 @@ _session = msgspec.json.Decoder(SessionChanged)
 _status: msgspec.json.Decoder[SourceStatus] = msgspec.json.Decoder(SourceStatus)
 _answer = msgspec.json.Decoder(Answer)
 _followed = msgspec.json.Decoder(SymbolsFollowed)
+_alert: msgspec.json.Decoder[AlertEvent] = msgspec.json.Decoder(AlertEvent)
 
 
 class Feed:
@@ -90,6 +92,7 @@ class Feed:
                 topics.SOURCES_STATUS: self._statuses,
                 topics.ANSWERS: self._answers,
                 topics.RAW_YAHOO: self._days,
+                topics.ALERTS: self._alerts,
             }.items()
         }
         self._consumer: AIOKafkaConsumer | None = None
@@ -135,7 +138,7 @@ class Feed:
         }
         back = {
             TopicPartition(self._settings.topic(topic.name), partition): tails.get(topic)
-            for topic in (*tails, topics.SOURCES_SYMBOLS)
+            for topic in (*tails, topics.SOURCES_SYMBOLS, topics.ALERTS)
             for partition in range(topic.partitions)
         }
         consumer.assign([*back])
@@ -233,6 +236,10 @@ class Feed:
     def _answers(self, values: list[bytes]) -> None:
         for answer in [_answer.decode(value) for value in values]:
             self._replies.take(answer)
+
+    def _alerts(self, values: list[bytes]) -> None:
+        for event in [_alert.decode(value) for value in values]:
+            self._broadcast.hub.alarms.take(event)
 
     def _days(self, values: list[bytes]) -> None:
         for day in map(day_of, values):

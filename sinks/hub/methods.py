@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from processors.events import Last, RoutedPrice, RouterTransition, SessionChanged
 from sinks.hub import words
+from sinks.hub.alarms import Alarms
 from sinks.hub.fanout import Client, Fanout
 from sinks.hub.limits import Moment, Window
 from sinks.hub.probes import Probe
@@ -63,6 +64,7 @@ class Hub:
         #: What happened before, the oldest first.
         self.history: deque[RouterTransition] = deque(maxlen=HISTORY)
         self.sources = {source: SourceState() for source in ("alpaca", "yahoo")}
+        self.alarms = Alarms()
         self._methods: dict[str, Callable[[Caller, Sequence[Any], Moment], list[Message]]] = {
             name.lower(): method
             for name, method in {

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from sinks.hub import health
+from sinks.hub import alarms, health, levels
 
 #: As much as is kept of a reason: one line.
 WHY_LENGTH: Final = 1000
@@ -76,6 +76,7 @@ class Operation:
         wish: the type of the body, if there is one.
         open: who may: anybody, who may see prices, or who is an administrator.
         answered: whether the router says what came of it.
+        lacking: whether it has nothing to tell where another service does not answer.
         unwell: whether it answers with 503, and the same body, where things are bad.
 
     """
@@ -90,6 +91,7 @@ class Operation:
     open: Literal["anybody", "user", "admin"] = "user"
     answered: bool = False
     unwell: bool = False
+    lacking: bool = False
 
 
 OPERATIONS: Final = (
@@ -123,6 +125,12 @@ OPERATIONS: Final = (
     Operation(
         *("get", "/api/symbols/active", "activeSymbols", "All symbols that have a price."),
         health.ActiveSymbols,
+    ),
+    Operation("get", "/api/alerts", "alerts", "Which alerts fire.", alarms.Alerts),
+    Operation(
+        *("get", "/api/slo", "serviceLevels", "What is left of the error budgets."),
+        levels.Levels,
+        lacking=True,
     ),
     Operation(
         *("post", "/api/health/failover", "failover", "Route from the other source, now."),
@@ -176,6 +184,7 @@ _WRONG_WISH: Final = {
     415: "not JSON",
     503: "Kafka does not take the command",
 }
+_LACKING: Final = {503: "Prometheus does not answer"}
 _REFUSED: Final = {409: "the router refuses"}
 
 
@@ -221,6 +230,7 @@ def _operation(each: Operation) -> dict[str, Any]:
     for status, sentence in {
         **wrong,
         **(_WRONG_WISH if each.wish else {}),
+        **(_LACKING if each.lacking else {}),
         **(_REFUSED if each.answered else {}),
     }.items():
         content = _content("application/problem+json", Problem)

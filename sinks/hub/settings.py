@@ -25,6 +25,7 @@ class HubSettings(StageSettings):
         hub_host: the address that clients connect to.
         hub_port: its port; 0 takes any free one.
         hub_max_clients: how many may be connected at a time.
+        prometheus_url: where the service levels are asked for; it may hold a password.
 
     """
 
@@ -36,6 +37,7 @@ class HubSettings(StageSettings):
     hub_host: str = "127.0.0.1"
     hub_port: int = Field(default=18080, ge=0, le=65535)
     hub_max_clients: int = Field(default=2000, ge=1, le=100_000)
+    prometheus_url: SecretStr | None = None
 
     @field_validator("hub_jwt_secret")
     @classmethod
@@ -77,6 +79,16 @@ class HubSettings(StageSettings):
             rest = parts._replace(scheme="", netloc="").geturl()
             if parts.scheme not in {"http", "https"} or not parts.hostname or rest:
                 message = f"{origin!r} is not an origin: expected http[s]://host[:port]"
+                raise ValueError(message)
+        return value
+
+    @field_validator("prometheus_url")
+    @classmethod
+    def _url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parts = urlsplit(value.get_secret_value())
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                message = "expected http://host:port or https://host:port"
                 raise ValueError(message)
         return value
 

@@ -290,6 +290,95 @@ function paintHistory(transitions) {
   by("history").tBodies[0].replaceChildren(...made);
 }
 
+// -- what the alerts say: asked for apart, so that what is not known blanks nothing else
+
+const LOUD = { critical: "STALE", high: "STALE", medium: "DELAYED" };
+
+function element(name, text, found) {
+  const node = document.createElement(name);
+  node.textContent = text;
+  if (found) node.dataset.word = found;
+  return node;
+}
+
+function paintAlerts({ count, alerts }) {
+  const made = alerts.map((each) => {
+    const item = document.createElement("li");
+    const taken = each.acknowledgedBy ? `taken on by ${each.acknowledgedBy}` : "nobody has taken it on";
+    item.append(
+      element("strong", `${each.severity}: ${each.name}`, LOUD[each.severity]),
+      element("p", each.summary),
+      element("p", `since ${new Date(each.since).toLocaleString()}, ${taken}; ${each.runbook}`),
+    );
+    item.lastChild.className = "quiet";
+    return item;
+  });
+  by("alerts").replaceChildren(...made);
+  const names = alerts.map((each) => each.name).join(", ");
+  set(by("alerts-said"), count ? `${count} ${count === 1 ? "fires" : "fire"}: ${names}` : "None fires.");
+}
+
+async function askAlerts() {
+  try {
+    const alerts = await told("/api/alerts");
+    if (alerts) paintAlerts(alerts);
+  } catch {
+    by("alerts").replaceChildren();
+    set(by("alerts-said"), "Not known: this hub does not answer.");
+  }
+}
+
+const STAGES = { normal: "LIVE", watch: "LIVE", "reliability first": "DELAYED" };
+const LEVELS_EVERY_MS = 15_000;
+
+const percent = (value) => (value == null ? "–" : `${value.toFixed(2)} %`);
+
+function paintLevels({ budgets, bounds }) {
+  const cells = [
+    ...budgets.map((each) => [
+      `${each.id} ${each.title}`,
+      `${each.target} % over ${each.period}`,
+      percent(each.attained),
+      percent(each.leftPercent) + (each.leftHours == null ? "" : ` (${each.leftHours} h)`),
+      each.stage ?? "not measured",
+      each.stage && (STAGES[each.stage] ?? "STALE"),
+    ]),
+    ...bounds.map((each) => [
+      `${each.id} ${each.title}`,
+      `${each.bound} ${each.unit}`,
+      each.value == null ? "–" : `${each.value.toFixed(1)} ${each.unit}`,
+      "–",
+      each.met == null ? "not measured" : each.met ? "kept" : "broken",
+      each.met == null ? null : each.met ? "LIVE" : "STALE",
+    ]),
+  ];
+  const made = cells.map(([name, target, value, left, stage, found]) => {
+    const row = document.createElement("tr");
+    const header = element("th", name);
+    header.scope = "row";
+    row.append(header, ...[target, value, left].map((text) => element("td", text)), element("td", stage, found));
+    for (const cell of [...row.cells].slice(1, 4)) cell.className = "number";
+    return row;
+  });
+  by("levels").tBodies[0].replaceChildren(...made);
+}
+
+function levelsAre(known, sentence) {
+  by("levels").parentElement.hidden = !known;
+  set(by("levels-said"), sentence);
+}
+
+async function askLevels() {
+  try {
+    const found = await told("/api/slo");
+    if (!found) return;
+    if (found.budgets) paintLevels(found);
+    levelsAre(Boolean(found.budgets), found.budgets ? `as of ${time(found.timestamp)}` : `Not known: ${found.detail}.`);
+  } catch {
+    levelsAre(false, "Not known: this hub does not answer.");
+  }
+}
+
 // -- what a person does
 
 by("filter").addEventListener("input", order);
@@ -313,6 +402,8 @@ by("sign-in").addEventListener("submit", (event) => {
   sessionStorage.setItem("token", state.token);
   void start();
   void ask();
+  void askAlerts();
+  void askLevels();
 });
 by("operate").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -338,6 +429,8 @@ by("operate").addEventListener("submit", async (event) => {
 setInterval(() => {
   for (const symbol of rows.keys()) paintAge(symbol);
 }, 1000);
-setInterval(ask, HEALTH_EVERY_MS);
-void ask();
+for (const [each, everyMs] of [[ask, HEALTH_EVERY_MS], [askAlerts, HEALTH_EVERY_MS], [askLevels, LEVELS_EVERY_MS]]) {
+  setInterval(each, everyMs);
+  void each();
+}
 void start();

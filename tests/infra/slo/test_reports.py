@@ -204,6 +204,7 @@ def test_a_server_that_wants_a_name_is_told_so(free_port: Callable[[], int]) -> 
     [
         (["alerts", "--clickhouse", "http://127.0.0.1:1"], "ClickHouse at", EX_UNAVAILABLE),
         (["slo", "--prometheus", "http://127.0.0.1:1"], "Prometheus at", EX_UNAVAILABLE),
+        (["slo", "--prometheus", "http://u:secret@127.0.0.1:1"], "Prometheus at", EX_UNAVAILABLE),
         (["slo", "--prometheus", "nonsense"], "Prometheus at nonsense", EX_UNAVAILABLE),
         (
             ["judge", "f", "1", "noise", "--why", "w", "--history", "http://127.0.0.1:1"],

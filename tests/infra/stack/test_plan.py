@@ -229,3 +229,16 @@ def test_addresses_are_where_things_are() -> None:
     }
     assert "'https://ch:8443/'" in elsewhere["prices"]
     assert elsewhere["metrics"].startswith("http://p:1/")
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        (HERE, f"http://127.0.0.1:{HERE.port('prometheus')}"),
+        (replace(HERE, prometheus_url="http://prom.example:9090"), None),
+        (replace(HERE, toolchain=replace(HERE.toolchain, monitoring=None)), None),
+    ],
+)
+def test_the_hub_asks_the_prometheus_that_is_here(settings: StackSettings, url: str | None) -> None:
+    """Of one elsewhere the environment tells it, as it tells us."""
+    assert named(plan(settings), "hub").env.get("PROMETHEUS_URL") == url

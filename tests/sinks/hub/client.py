@@ -17,6 +17,7 @@ from sinks.hub.api import Api
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.methods import Hub
 from sinks.hub.page import Page
+from sinks.hub.promises import Promises
 from sinks.hub.replies import Replies
 from sinks.hub.server import Limits, Server
 
@@ -55,7 +56,9 @@ class Serving:
 
 @contextlib.asynccontextmanager
 async def serving(
-    access: Access | None = None, limits: Limits | None = None
+    access: Access | None = None,
+    limits: Limits | None = None,
+    promises: Promises | None = None,
 ) -> AsyncIterator[Serving]:
     """A hub on a free port, by default for everybody."""
     meters = Meters("hub", "pipeline", stage="hub")
@@ -86,7 +89,8 @@ async def serving(
             )
         return len(hub.given)
 
-    Api(server.broadcast, access, give, replies, patience_s=0.05).add_to(server.app)
+    api = Api(server.broadcast, access, give, replies, promises=promises, patience_s=0.05)
+    api.add_to(server.app)
     Page().add_to(server.app)
     port = await server.start("127.0.0.1", 0)
     try:

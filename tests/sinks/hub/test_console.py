@@ -14,12 +14,18 @@ from infra.kafka.broker import Broker
 from processors.events import RoutedPrice
 from sinks.hub.access import Access
 from sinks.hub.page import HERE, PARTS
+from sinks.hub.promises import Promises
 from tests.browser import browsing
 from tests.sinks.hub.client import serving
 from tests.sinks.hub.conftest import OFFICIAL
 from tests.sinks.hub.prices import SESSION, price, transition
+from tests.sinks.hub.promised import knowing
 from tests.sinks.hub.running import running, write
 from tests.sinks.hub.tokens import SECRET, a_token, an_admin
+from tests.sinks.hub.told import PAGED, fired, over, taken
+
+#: Two alerts, the second of which began later.
+FIRING = fired(name="AlpacaNoMessages"), fired("b", 2, "AlpacaDisconnected")
 
 
 def fresh(symbol: str, value: float, epoch: int, *, live: bool = True) -> RoutedPrice:
@@ -56,12 +62,26 @@ async def test_a_failover_is_seen(
         page = await browser.new_page()
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
+        await write(kafka, topics, declared.ALERTS, *FIRING)
         async with running(kafka, topics, ports) as first:
             await page.goto(f"http://127.0.0.1:{ports[0]}/")
             await says(page, "AAPL", "LIVE")
             await says(page, "AAPL", "190.50")
             badge = page.locator("#badge")
             await expect(badge).to_have_text("LIVE")
+
+            alerts = page.get_by_role("list", name="Alerts").get_by_role("listitem")
+            await expect(alerts).to_have_count(2)
+            await expect(alerts.first).to_contain_text("RUNBOOK-002.md#alpacadisconnected")
+            await write(kafka, topics, declared.ALERTS, over("b", 2))
+            await expect(alerts).to_have_text([re.compile("high: AlpacaNoMessages")])
+            await write(kafka, topics, declared.ALERTS, PAGED, taken(3))
+            await expect(alerts).to_contain_text("taken on by ann")
+            said = page.locator("#alerts-said")
+            await expect(said).to_have_text("1 fires: AlpacaNoMessages")
+            await write(kafka, topics, declared.ALERTS, over())
+            await expect(alerts).to_have_count(0)
+            await expect(said).to_have_text("None fires.")
 
             await write(kafka, topics, declared.TRANSITIONS, transition("FALLBACK_ACTIVE", 2))
             await says(page, "AAPL", "DELAYED", within_s=2)
@@ -92,12 +112,21 @@ async def test_a_failover_is_seen(
 async def test_what_is_done_by_keyboard_on_a_phone(chromium: str) -> None:
     """Nothing sticks out of a narrow screen; sorting, filter, theme and a command need no mouse."""
     access = Access(secret=SECRET, anonymous=True)
-    async with serving(access) as hub, browsing(chromium) as browser:
+    async with (
+        knowing([]) as url,
+        serving(access, promises=Promises(url)) as hub,
+        browsing(chromium) as browser,
+    ):
         hub.broadcast.hub.switch(transition("PRIMARY_ACTIVE", 1))
+        hub.broadcast.hub.alarms.take(fired())
         hub.broadcast.put([fresh("AAPL", 190.5, 1), fresh("MSFT", 410, 1)])
         page = await browser.new_page(viewport={"width": 360, "height": 740})
         await page.goto(hub.url)
         await says(page, "MSFT", "LIVE")
+        level = page.get_by_role("row").filter(has_text="A1 ")
+        await expect(level).to_contain_text("80.00 % (2.88 h)")
+        await expect(level).to_contain_text("normal")
+        await expect(page.locator("#alerts-said")).to_have_text("1 fires: Mute")
         width = await page.evaluate("document.documentElement.scrollWidth")
         assert width <= 360
         rows = page.locator("#prices tbody tr:visible th")
@@ -143,6 +172,8 @@ async def test_who_needs_a_token_is_asked_for_it(chromium: str) -> None:
                 await expect(page.locator("#sign-in-said")).to_have_text(said)
         await says(page, "AAPL", "LIVE")
         await expect(form).to_be_hidden()
+        told = page.locator("#levels-said")
+        await expect(told).to_contain_text("Not known: there is no Prometheus")
 
 
 @pytest.mark.service

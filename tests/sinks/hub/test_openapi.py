@@ -13,8 +13,10 @@ from hypothesis import settings
 from infra.clock import NS, now_ns
 from sinks.hub.access import Access
 from sinks.hub.operations import document
+from sinks.hub.promises import Promises
 from tests.sinks.hub.client import serving
 from tests.sinks.hub.prices import SESSION, beat, price, transition
+from tests.sinks.hub.promised import knowing
 from tests.sinks.hub.tokens import SECRET, an_admin
 
 pytestmark = pytest.mark.service
@@ -29,7 +31,10 @@ def served() -> Iterator[str]:
     found: list[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
-        async with serving(Access(secret=SECRET)) as hub:
+        async with (
+            knowing([]) as url,
+            serving(Access(secret=SECRET), promises=Promises(url)) as hub,
+        ):
             known, later_ns = hub.broadcast.hub, now_ns() + 3600 * NS
             known.session = SESSION
             known.switch(transition("PRIMARY_ACTIVE"))

@@ -23,6 +23,7 @@ OPEN = {"HUB_ANONYMOUS": "true"}
         ({**OPEN, "HUB_ORIGINS": "*"}, "HUB_ORIGINS: '*' is not an origin"),
         ({**OPEN, "HUB_HOST": "localhost"}, "HUB_HOST: 'localhost' is not an IP address"),
         ({**OPEN, "HUB_PORT": "65536"}, "HUB_PORT: input should be less than or equal to 65535"),
+        ({**OPEN, "PROMETHEUS_URL": "u:hush@p"}, "PROMETHEUS_URL: expected http://host:port or h"),
         ({**OPEN, "HUB_MAX_CLIENTS": "0"}, "HUB_MAX_CLIENTS: input should be greater than or"),
     ],
 )

@@ -1,0 +1,64 @@
+"""Which alerts fire, by what was told of them."""
+
+import msgspec
+import pytest
+
+from sinks.events import AlertEvent
+from sinks.hub.alarms import Alarms
+from tests.sinks.hub.told import PAGED, fired, over, taken
+
+
+@pytest.mark.parametrize(
+    ("told", "firing"),
+    [
+        ([], []),
+        ([fired()], [("a", 1)]),
+        ([fired(), fired()], [("a", 1)]),
+        ([fired(), PAGED], [("a", 1)]),
+        ([PAGED], []),
+        ([fired(), over()], []),
+        ([over()], []),
+        ([fired(), over(), fired(since=3)], [("a", 3)]),
+        ([fired(since=3), over(since=1)], [("a", 3)]),
+        ([fired(), fired("b", 2), fired("c", 2)], [("b", 2), ("c", 2), ("a", 1)]),
+    ],
+)
+def test_the_last_that_was_told_counts(
+    told: list[AlertEvent], firing: list[tuple[str, int]]
+) -> None:
+    """By fingerprint; the end of an earlier time does not end a later one."""
+    alarms = Alarms()
+    for event in told:
+        alarms.take(event)
+    assert [(each.fingerprint, each.started_at_ns) for each in alarms.firing()] == firing
+
+
+@pytest.mark.parametrize(
+    ("told", "who"),
+    [
+        ([fired(), PAGED], None),
+        ([fired(), taken(3)], None),
+        ([fired(), PAGED, taken(3)], "ann"),
+        ([PAGED, taken(3), fired()], "ann"),
+        ([fired(), PAGED, taken(3), over(), fired(since=5)], None),
+        ([fired(), PAGED, taken(3), over(), fired(since=5), PAGED], None),
+        ([fired(), PAGED, taken(3), over(), fired(since=5), PAGED, taken(6)], "ann"),
+    ],
+)
+def test_who_took_it_on(told: list[AlertEvent], who: str | None) -> None:
+    """By the incident; who took an earlier one on has not taken this one."""
+    alarms = Alarms()
+    for event in told:
+        alarms.take(event)
+    (alarm,) = alarms.told().alerts
+    assert alarm.acknowledged_by == who
+
+
+def test_what_always_fires_is_nothing_to_do() -> None:
+    """And each of the others leads to the words about it."""
+    alarms = Alarms()
+    alarms.take(msgspec.structs.replace(fired("w"), severity="none"))
+    assert alarms.told().count == 0
+    alarms.take(msgspec.structs.replace(fired(), name="AlpacaAuthFailure"))
+    (alarm,) = alarms.told().alerts
+    assert alarm.runbook == "docs/runbooks/RUNBOOK-006.md#alpacaauthfailure"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from infra.topics import (
     ALERTS,
+    ANSWERS,
     BREAKERS,
     COMMANDS,
     COMPARISONS,
@@ -44,8 +45,7 @@ DEAD_LETTERS = Table("dead_letters")
 
 #: `prices.latest` is not here: it is the last rows of `prices.routed` again. Nor is
 #: `sources.symbols`: what was in fact subscribed is in `source_status`. Nor is what a
-#: stage writes for its successors (`forward.symbols`, `router.looks`), nor what the router answers
-#: to whoever waits at a command line (`ops.answers`).
+#: stage writes for its successors (`forward.symbols`, `router.looks`).
 TABLES: Mapping[Topic, Table] = {
     RAW_ALPACA: RAW_TICKS,
     RAW_YAHOO: RAW_TICKS,
@@ -60,6 +60,7 @@ TABLES: Mapping[Topic, Table] = {
     BREAKERS: Table("symbol_breakers"),
     QUARANTINES: Table("symbol_quarantines"),
     COMMANDS: Table("commands"),
+    ANSWERS: Table("command_answers"),
     HUB_SESSIONS: Table("hub_sessions"),
     HUB_DELIVERIES: Table("hub_deliveries"),
     ALERTS: Table("alerts"),

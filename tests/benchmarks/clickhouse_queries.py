@@ -100,7 +100,8 @@ def best(store: ClickHouseStore, query: str) -> float:
     times = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        store.rows(query)
+        # all of its columns, computed and not sent: a count() would leave most of the work out
+        store.execute(f"SELECT * FROM ({query}) FORMAT Null")  # noqa: S608  # ours
         times.append(time.perf_counter() - began)
     return min(times)
 
@@ -175,7 +176,7 @@ def _wholes(store: ClickHouseStore) -> Grid:
     for (name,) in store.rows(
         "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'View'"
     ):
-        taken = best(store, f"SELECT count() FROM (SELECT * FROM `{name}`)")  # noqa: S608  # ours
+        taken = best(store, f"SELECT * FROM `{name}`")  # noqa: S608  # ours
         grid.add_row(name, f"{taken * 1e3:,.0f}")
     return grid
 

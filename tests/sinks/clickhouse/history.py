@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from infra import topics
+from infra.commands import Answer
 from infra.topics import Topic
 from ingest import events as seen
 from processors import events as judged
@@ -75,6 +76,13 @@ def last(symbol: str, moment: int, price: float) -> Fact:
     }
     place: dict[str, Any] = _place("yahoo", symbol, moment, 900_000)
     return topics.VALID, judged.Last(**place, price=price, **own)
+
+
+def answered(place: int, moment: int, command: str, **more: Any) -> Fact:
+    """Return what the router said to a command of Ann's."""
+    own: dict[str, Any] = {"who": "ann", "why": "a drill", "outcome": "done", "reason": ""}
+    own |= {"detail": "", "state": "PRIMARY_ACTIVE", "epoch": 6} | more
+    return topics.ANSWERS, Answer(command_offset=place, command=command, at_ns=moment, **own)
 
 
 def bar(symbol: str, moment: int, close: float, **more: Any) -> Fact:
@@ -250,6 +258,8 @@ FACTS: list[Fact] = [
     transition(6, "P>F", at("15:10:01"), "disconnected", generation=1),  # by a former router
     transition(6, "P>F", at("16:00:00"), "manual", generation=2, by="ann"),
     transition(7, "F>P", at("16:00:30"), "recovered", generation=2),
+    answered(0, at("16:00:00"), "failover"),
+    answered(1, at("16:00:10"), "release", outcome="refused", reason="not_held"),
     routed("alpaca", "AAPL", at("14:30:01"), 101, 1),
     routed("alpaca", "AAPL", at("14:30:50"), 103, 1),
     routed("alpaca", "MSFT", at("14:31:59.5"), 98, 1),

@@ -22,11 +22,11 @@ from tests.sinks.clickhouse.records import (
 )
 
 
-def test_every_topic_but_tables_journals_and_answers_is_stored() -> None:
+def test_every_topic_but_tables_and_journals_is_stored() -> None:
     """A topic that is declared and not stored must be a decision."""
     tables = {"prices.latest", "sources.symbols", "forward.symbols", "validate.symbols"}
     journals = {"validate.merges", "router.looks", "forward.switches"}
-    assert tables | journals | {"ops.answers"} == NOT_STORED
+    assert tables | journals == NOT_STORED
 
 
 def test_a_row_is_the_value_behind_its_place() -> None:

@@ -13,7 +13,7 @@ from sinks.clickhouse import schema
 from sinks.clickhouse.store import write
 from tests.contracts.sql_page import fill
 from tests.sinks.clickhouse.conftest import EngineProcess
-from tests.sinks.clickhouse.history import FACTS, batches, gap, transition
+from tests.sinks.clickhouse.history import FACTS, answered, batches, gap, trade, transition
 
 pytestmark = pytest.mark.service
 
@@ -350,6 +350,35 @@ def test_a_redelivery_changes_no_view(ask: Ask, clickhouse: EngineProcess, clien
         assert write(store, batch) == []
     assert ask("SELECT count() > uniqExact(topic, partition, offset) FROM valid_ticks") == [(True,)]
     assert _views(ask) == before
+
+
+def test_an_answer_is_one_row_a_command(clickhouse: EngineProcess, database: str) -> None:
+    """A router and its successor may both answer, in two records."""
+    store = clickhouse.store(database)
+    schema.apply(store, schema.read())
+    now = time.time_ns()
+    facts = [answered(7, now, "hold"), answered(7, now, "hold"), answered(8, now, "release")]
+    for batch in batches(facts, 10):
+        assert write(store, batch) == []
+    ask: Ask = store.rows
+    rows = ask("SELECT command_offset, command, outcome FROM command_answers FINAL ORDER BY 1")
+    assert rows == [(7, "hold", "done"), (8, "release", "done")]
+
+
+def test_trades_of_one_moment_are_in_the_order_of_their_numbers(
+    clickhouse: EngineProcess, database: str
+) -> None:
+    """So that a bar's first and last price do not depend on how its rows happen to lie."""
+    store = clickhouse.store(database)
+    schema.apply(store, schema.read())
+    moment = time.time_ns() // 60_000_000_000 * 60_000_000_000
+    facts = [trade("AAPL", moment, 100 + number, 1, number) for number in (9, 10, 2)]
+    facts += [trade("MSFT", moment + 1, 1, 1, 10**18), trade("MSFT", moment + 2, 2, 1, 1)]
+    for batch in batches(facts, 10):
+        assert write(store, batch) == []
+    ask: Ask = store.rows
+    rows = ask("SELECT symbol, open, close, prices FROM bars_1m ORDER BY symbol")
+    assert rows == [("AAPL", 102, 110, 3), ("MSFT", 1, 2, 2)]
 
 
 def test_what_lasts_has_no_end_yet(clickhouse: EngineProcess, database: str) -> None:

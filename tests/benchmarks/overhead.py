@@ -32,8 +32,7 @@ from rich.table import Table
 from infra.topics import VALID
 from tests.benchmarks.end_to_end import WARM_UP_SECONDS, read_tail
 from tests.collector import Collector, collecting
-from tests.journeys.conftest import free_offset
-from tests.journeys.running import Stack
+from tests.journeys.running import Stack, a_stack
 
 SINK = "prometheus-sink"
 STAGES = ("alpaca", "yahoo", "validate", "route", "forward", "clickhouse", "hub", SINK)
@@ -83,20 +82,18 @@ async def running(rate: int, collector: Collector | None) -> AsyncIterator[Stack
     """A stack that has warmed up; watched where there is a collector."""
     env = {**ON, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url} if collector else {**OFF}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        stack = Stack(Path(folder) / "stack" / "data", free_offset(), env, "--rate", str(rate))
-        still: int | None = None
-        try:
-            await stack.start()
-            if not collector:
-                still = stack.statuses()[SINK].pid
-                assert still
-                os.kill(still, signal.SIGSTOP)
-            await asyncio.sleep(WARM_UP_SECONDS)
-            yield stack
-        finally:
-            if still:
-                os.kill(still, signal.SIGCONT)
-            await stack.stop()
+        async with a_stack(Path(folder), "--rate", str(rate), env=env) as stack:
+            still: int | None = None
+            try:
+                if not collector:
+                    still = stack.statuses()[SINK].pid
+                    assert still
+                    os.kill(still, signal.SIGSTOP)
+                await asyncio.sleep(WARM_UP_SECONDS)
+                yield stack
+            finally:
+                if still:
+                    os.kill(still, signal.SIGCONT)
 
 
 async def judged(stack: Stack) -> int:

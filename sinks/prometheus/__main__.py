@@ -8,9 +8,10 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
+from infra.logs import configure_logging
 from infra.process import live, no_broker
 from infra.settings import StageSettings, load
-from infra.telemetry import Meters, configure_logging
+from infra.telemetry import Meters
 from processors.validate import UNREADABLE
 from sinks.prometheus.lag import Lags
 from sinks.prometheus.measure import MEASURED, Count, Level, Levels, Observation, Sample
@@ -97,7 +98,7 @@ class PrometheusSink:
 def main() -> int:
     """Run the sink, and return the exit code."""
     settings = load(StageSettings)
-    configure_logging("prometheus", settings.log_level)
+    configure_logging("prometheus-sink", settings.log_level)
 
     async def run() -> int:
         return await PrometheusSink(settings).run()

@@ -6,9 +6,11 @@ command line.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +20,7 @@ from rich.console import Console
 
 from infra import drill_cli, ops_cli, replay_cli, report_cli, sim_cli, sql_cli
 from infra.kafka.admin import TopicMismatchError, ensure_topics
+from infra.logs import configure_logging
 from infra.settings import EX_CONFIG, EX_UNAVAILABLE, StageSettings, load
 from infra.stack import board as boards
 from infra.stack import hub_tokens, preflight
@@ -32,6 +35,9 @@ DEFAULT_DATA = Path(".twinfeed")
 #: The stack ends within ten; what is left is the interpreter's.
 DOWN_SECONDS = 15.0
 HIGHEST_PORT = max(number for ports in PORTS.values() for number, _ in ports)
+
+#: What the supervisor itself is called in the log.
+SUPERVISOR = "supervisor"
 
 app = typer.Typer(
     name="twinfeed",
@@ -87,13 +93,13 @@ def up(
     data = data.absolute()
     with stack.hold(data):
         settings = _settings(environment, data, rate=rate, seed=seed, port_offset=port_offset)
-        _log_to(data / "supervisor.log", environment.log_level)
         console = Console()
         view: View = PlainView(console) if plain or not console.is_terminal else LiveView(console)
         try:
-            code = asyncio.run(
-                stack.up(settings, view=view, environment=os.environ, seconds=seconds)
-            )
+            with _logged(data / "logs", environment.log_level):
+                code = asyncio.run(
+                    stack.up(settings, view=view, environment=os.environ, seconds=seconds)
+                )
         finally:
             view.close()
     raise typer.Exit(code)
@@ -202,15 +208,24 @@ def _say(sentence: str) -> None:
     typer.echo(f"twinfeed: {sentence}")
 
 
-def _log_to(path: Path, level: str) -> None:
-    """Send what the libraries log into a file: the terminal is the view's."""
-    handler = logging.FileHandler(path, mode="w")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
+@contextlib.contextmanager
+def _logged(directory: Path, level: str) -> Iterator[None]:
+    """Log into a file beside those of the processes: the terminal is the view's."""
+    directory.mkdir(exist_ok=True)
+    path = directory / f"{SUPERVISOR}.log"
+    if path.exists():
+        path.replace(path.with_name(f"{path.name}.1"))
+    with path.open("a", encoding="ascii") as file:
+        configure_logging(SUPERVISOR, level, file)
+        try:
+            yield
+        finally:
+            configure_logging("cli", "WARNING", sys.stderr)
 
 
 def main() -> None:
     """Run the command, and leave with its exit code."""
+    configure_logging("cli", "WARNING", sys.stderr)
     try:
         app()
     except Refusal as refusal:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from infra.redaction import SECRETS
 from infra.settings import StageSettings
 
 
@@ -136,10 +137,12 @@ def _secret(name: str, value: SecretStr | None, file: Path | None) -> tuple[str,
     if file is None:
         return name, None
     try:
-        return f"{name}_FILE", _read(f"{name}_FILE", file).decode().strip()
+        secret = _read(f"{name}_FILE", file).decode().strip()
     except UnicodeDecodeError as error:
         message = f"{name}_FILE: {file} is not text"
         raise ExposureError(message) from error
+    SECRETS.add(secret)
+    return f"{name}_FILE", secret
 
 
 def _read(variable: str, file: Path) -> bytes:

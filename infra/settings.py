@@ -12,6 +12,8 @@ from typing import TypeVar
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from infra.redaction import SECRETS
+
 #: Exit codes, as sysexits.h names them, so that a supervisor can tell a mistake from a mishap.
 EX_USAGE = os.EX_USAGE  # 64: the command line was wrong
 EX_DATAERR = os.EX_DATAERR  # 65: what we were given cannot be read
@@ -79,13 +81,20 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 def load(settings: type[S]) -> S:
-    """Read `settings` from the environment, or leave with `EX_CONFIG` and a sentence a mistake."""
+    """Read `settings` from the environment, or leave with `EX_CONFIG` and a sentence a mistake.
+
+    What is secret in them is in no line that is logged from then on.
+    """
     try:
-        return settings()
+        found = settings()
     except ValidationError as error:
         for mistake in describe(error):
             print(mistake, file=sys.stderr)  # noqa: T201  # logging is not up before its settings are
         sys.exit(EX_CONFIG)
+    for _, value in found:
+        if isinstance(value, SecretStr):
+            SECRETS.add(value.get_secret_value())
+    return found
 
 
 def describe(error: ValidationError) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a process says of itself: metrics, readiness and log lines.
+"""What a process says of itself: metrics and readiness; its log lines are `infra/logs.py`'s.
 
 A process exposes the metrics that only it can know, so that its death is visible in them; what is
 counted from the log itself is exposed by the Prometheus sink (see DESIGN.md, "Who exports a
@@ -6,12 +6,9 @@ metric"). All of them are declared in `infra/catalogue.py`.
 """
 
 import itertools
-import logging
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import structlog
 from aiohttp import web
 from prometheus_client import (
     CollectorRegistry,
@@ -183,60 +180,3 @@ class StatusServer:
         if waiting_for is None:
             return web.Response(text="ready\n")
         return web.Response(text=f"waiting for {waiting_for}\n", status=503)
-
-
-class SelfRepetition(logging.Filter):
-    """Lets a library say the same thing once a second, and our own lines always.
-
-    While a broker is away aiokafka says so thousands of times a second.
-    """
-
-    INTERVAL_S = 1.0
-    REMEMBERED = 1000
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._said: dict[tuple[str, str], float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether `record` may pass."""
-        if isinstance(record.msg, dict):  # structlog's, which is how we log
-            return True
-        key = (record.name, str(record.msg))
-        if record.created - self._said.get(key, float("-inf")) < self.INTERVAL_S:
-            return False
-        if len(self._said) >= self.REMEMBERED:
-            self._said.clear()
-        self._said[key] = record.created
-        return True
-
-
-def configure_logging(service: str, level: str) -> None:
-    """Log JSON lines to stdout, ours and the libraries', each with its service."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        lambda _logger, _method, event: {"service": service, **event},
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stdout)
-    handler.addFilter(SelfRepetition())
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)

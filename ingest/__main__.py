@@ -9,8 +9,9 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from infra.clock import now_ns
+from infra.logs import configure_logging
 from infra.settings import EX_USAGE, StageSettings, load
-from infra.telemetry import Meters, configure_logging
+from infra.telemetry import Meters
 from infra.topics import (
     COMMANDS,
     RAW_ALPACA,

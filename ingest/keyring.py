@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from infra.redaction import SECRETS
 from ingest.keys import Keys, KeysError, check_key, parse_keys
 
 #: How often the files are looked at.
@@ -24,7 +25,7 @@ _log = structlog.get_logger()
 def read_keys_file(path: Path) -> Keys:
     """Return the keys of the one file that holds both. Raises KeysError."""
     try:
-        return parse_keys(_read(path))
+        return _known(parse_keys(_read(path)))
     except KeysError as error:
         message = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
         raise KeysError(message) from error
@@ -43,7 +44,14 @@ def read_key_files(key_id: Path, secret: Path) -> Keys:
         except KeysError as error:
             message = f"{path}: {error}"
             raise KeysError(message) from error
-    return Keys(key_id=values[0], secret=values[1])
+    return _known(Keys(key_id=values[0], secret=values[1]))
+
+
+def _known(keys: Keys) -> Keys:
+    """Return keys that no line of the log will tell."""
+    for key in (keys.key_id, keys.secret):
+        SECRETS.add(key)
+    return keys
 
 
 def _read(path: Path) -> str:

@@ -4,8 +4,8 @@ import asyncio
 import gc
 import sys
 
+from infra.logs import configure_logging
 from infra.settings import EX_USAGE, load
-from infra.telemetry import configure_logging
 from infra.traces.settings import TraceSettings
 from processors.app import STAGES
 from processors.settings import ProcessorSettings

@@ -13,6 +13,8 @@ from typing import NoReturn
 
 import structlog
 
+from infra.logs import configure_logging
+from infra.redaction import SECRETS
 from infra.simulators.alpaca.server import REST_LIMIT, AlpacaSimulator
 from infra.simulators.alpaca.session import Rules
 from infra.simulators.alpaca.tape import FEEDS, HIGHEST_RATE
@@ -132,29 +134,6 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(message)
 
 
-def _configure_logging(service: str) -> None:
-    """Log JSON lines to stdout; of the libraries only what they warn of."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )
-    structlog.contextvars.bind_contextvars(service=service)
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processor=structlog.processors.JSONRenderer()
-        )
-    )
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-
-
 def _keys(options: argparse.Namespace) -> dict[str, str]:
     """Return the secret of every key that is let in. Raises KeysError and OSError."""
     if options.keys_file is None:
@@ -243,9 +222,13 @@ async def _run(options: argparse.Namespace, ledger: Ledger, keys: dict[str, str]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one simulator and return the exit code."""
     options = parser().parse_args(arguments)
-    _configure_logging(f"simulator-{options.vendor}")
+    configure_logging(f"{options.vendor}-simulator", "INFO")
+    for library in ("aiohttp", "asyncio", "websockets"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         keys = _keys(options) if options.vendor == "alpaca" else {}
+        for key in (text for pair in keys.items() for text in pair):
+            SECRETS.add(key)
     except KeysError as error:
         return _fail(str(error), os.EX_CONFIG)
     except OSError as error:

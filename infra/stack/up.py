@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+import structlog
+
 from infra.kafka import broker
 from infra.settings import EX_CANTCREAT, EX_SOFTWARE, EX_UNAVAILABLE
 from infra.stack import board as boards
@@ -18,6 +20,8 @@ from infra.stack.probes import Asker
 from infra.stack.refusal import Refusal
 from infra.stack.supervisor import Supervisor
 from infra.stack.view import View
+
+_log = structlog.get_logger()
 
 REFRESH_SECONDS = 1.0
 POLL_SECONDS = 0.05
@@ -86,13 +90,18 @@ async def run(
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    def say(sentence: str) -> None:
+        view.say(sentence)
+        _log.info(sentence)
+
     asker = Asker()
     supervisor = Supervisor(
         layout.processes,
         ask=asker.ready,
         logs=data / "logs",
         environment=environment,
-        say=view.say,
+        say=say,
     )
     reporter = boards.Reporter(layout, title=title, asker=asker, rows_url=rows_url)
     beside = [asyncio.create_task(_show(supervisor, reporter, data, view))]

@@ -262,7 +262,9 @@ class AlpacaWorker:
             return await socket.recv(decode=False)
 
         self._cut_short = False
-        going_on = await self._perform(session.connected(self._clock()), socket)
+        connected = session.connected(self._clock())
+        structlog.contextvars.bind_contextvars(session=session.session_id)
+        going_on = await self._perform(connected, socket)
         while going_on:
             frame = await self._wait(receive)
             outputs = self._turn() if frame is None else session.frame(frame, self._clock())

@@ -5,8 +5,9 @@ import random
 import signal
 import uuid
 
+from infra.logs import configure_logging
 from infra.settings import load
-from infra.telemetry import Meters, configure_logging
+from infra.telemetry import Meters
 from infra.topics import RAW_ALPACA, SOURCES_GAPS, SOURCES_SYMBOLS
 from ingest.backfill.worker import BackfillWorker
 from ingest.keyring import hang_up, watch_keys

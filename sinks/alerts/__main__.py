@@ -18,9 +18,10 @@ from aiohttp import web
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from infra.kafka.batches import BatchProducer, Record
+from infra.logs import configure_logging
 from infra.process import cannot_listen, live, no_broker
 from infra.settings import load
-from infra.telemetry import Meters, configure_logging
+from infra.telemetry import Meters
 from infra.topics import ALERTS
 from sinks.alerts import notices
 from sinks.alerts.muted import Muted

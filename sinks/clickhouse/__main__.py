@@ -14,9 +14,10 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaConnectionError
 
+from infra.logs import configure_logging
 from infra.process import CannotStartError, cannot_listen, live, no_broker, reason
 from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE, load
-from infra.telemetry import Meters, configure_logging
+from infra.telemetry import Meters
 from infra.traces.settings import TraceSettings
 from infra.traces.tracer import open_tracer
 from sinks.clickhouse import schema

@@ -11,9 +11,10 @@ from aiokafka.errors import KafkaConnectionError
 
 from infra.commands import Command
 from infra.kafka.give import give
+from infra.logs import configure_logging
 from infra.process import cannot_listen, live, no_broker
 from infra.settings import load
-from infra.telemetry import Meters, configure_logging
+from infra.telemetry import Meters
 from infra.topics import COMMANDS
 from infra.traces.settings import TraceSettings
 from infra.traces.tracer import open_tracer

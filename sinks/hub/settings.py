@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from infra.redaction import SECRETS
 from infra.settings import StageSettings
 
 #: As long as what it signs: RFC 7518, 3.2.
@@ -107,7 +108,11 @@ class HubSettings(StageSettings):
         if self.hub_jwt_secret is not None:
             return self.hub_jwt_secret.get_secret_value()
         file = self.hub_jwt_secret_file
-        return None if file is None else file.read_text().strip()
+        if file is None:
+            return None
+        secret = file.read_text().strip()
+        SECRETS.add(secret)
+        return secret
 
     @property
     def origins(self) -> frozenset[str]:

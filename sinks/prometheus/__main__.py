@@ -9,9 +9,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from infra.clock import now_ns
+from infra.logs import configure_logging
 from infra.process import live, no_broker
 from infra.settings import StageSettings, load
-from infra.telemetry import Meters, configure_logging
+from infra.telemetry import Meters
 from infra.traces.kafka import process_span
 from infra.traces.settings import TraceSettings
 from infra.traces.span import traced
@@ -126,7 +127,7 @@ class PrometheusSink:
 def main() -> int:
     """Run the sink, and return the exit code."""
     settings, traces = load(StageSettings), load(TraceSettings)
-    configure_logging("prometheus", settings.log_level)
+    configure_logging("prometheus-sink", settings.log_level)
 
     async def run() -> int:
         return await PrometheusSink(settings, traces).run()

@@ -1,20 +1,15 @@
 """Metrics are there from birth, states are sets, and a process says whether it is ready."""
 
-import json
-import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
-import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from infra import telemetry
 from infra.exposure import Exposure
-from infra.telemetry import Meters, SelfRepetition, StatusServer, configure_logging
+from infra.telemetry import Meters, StatusServer
 
 
 def _samples(meters: Meters) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -152,62 +147,3 @@ async def test_whoever_reads_openmetrics_gets_examples(
     assert f'# {{trace_id="{255:032x}"}} 0.2' in text or not has_examples
     assert ("trace_id" in text) is has_examples
     assert 'alpaca_message_latency_seconds_count{source="alpaca"} 2.0' in text
-
-
-@pytest.fixture
-def _logging() -> Iterator[None]:
-    root, library = logging.getLogger(), logging.getLogger("aiokafka")
-    handlers, level, library_level = root.handlers[:], root.level, library.level
-    library.setLevel(logging.NOTSET)  # a command that was tried in this process quiets it
-    yield
-    root.handlers[:], root.level = handlers, level
-    library.setLevel(library_level)
-    structlog.reset_defaults()
-
-
-@pytest.mark.usefixtures("_logging")
-def test_log_lines_are_json_ours_and_the_libraries(capsys: pytest.CaptureFixture[str]) -> None:
-    """One JSON object a line, with its service; nothing in a value can break the line."""
-    configure_logging("test", "INFO")
-    structlog.get_logger("ours").info("switched", epoch=3, detail='a "b"\nc')
-    logging.getLogger("aiokafka").warning("lost %s", "it")
-    lines: list[dict[str, Any]] = [
-        json.loads(line) for line in capsys.readouterr().out.splitlines()
-    ]
-    assert [(line["service"], line["event"], line["level"]) for line in lines] == [
-        ("test", "switched", "info"),
-        ("test", "lost it", "warning"),
-    ]
-    assert (lines[0]["epoch"], lines[0]["detail"]) == (3, 'a "b"\nc')
-
-
-def _line(msg: Any, at_s: float, name: str = "aiokafka") -> logging.LogRecord:
-    record = logging.LogRecord(name, logging.ERROR, "file", 1, msg, ("node",), None)
-    record.created = at_s
-    return record
-
-
-@pytest.mark.parametrize(
-    ("line", "passes"),
-    [
-        (_line("no %s", 10.5), False),
-        (_line("no %s", 11.0), True),
-        (_line("another %s", 10.5), True),
-        (_line("no %s", 10.5, name="faust"), True),
-        (_line({"event": "no"}, 10.5), True),
-    ],
-)
-def test_a_library_repeats_itself_once_a_second(line: logging.LogRecord, *, passes: bool) -> None:
-    """After a library's line the same line waits a second; other lines, and our own, do not."""
-    repetition = SelfRepetition()
-    assert repetition.filter(_line("no %s", 10.0))
-    assert repetition.filter(_line({"event": "no"}, 10.0))
-    assert repetition.filter(line) is passes
-
-
-def test_the_memory_of_lines_is_bounded() -> None:
-    """A library that makes up lines without end is forgotten in time."""
-    repetition = SelfRepetition()
-    for number in range(SelfRepetition.REMEMBERED * 2 + 5):
-        assert repetition.filter(_line(f"line {number}", 10.0))
-    assert len(repetition._said) <= SelfRepetition.REMEMBERED

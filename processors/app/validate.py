@@ -18,24 +18,38 @@ from processors.app.memory import Memory
 from processors.app.stage import Stage
 from processors.app.traces import Passage, RawPlace
 from processors.chunks import CHUNK_RECORDS
+from processors.deliver import CHUNKS_UNDER_WAY
 from processors.events import BreakerEvent, Merged, RejectedTick, ValidTick
 from processors.judge import Judge, Judged, SymbolState, rejections
 from processors.memory import Recollection
 from processors.merge import Places, in_order, needed
 from processors.records import breaker_record, tick_record
 from processors.settings import ProcessorSettings
-from processors.validate import Placed, Position, judge_all
+from processors.validate import UNREADABLE, Placed, Position, judge_all
 
 log = structlog.get_logger()
 
 #: How much of the journal is read at first; more, if the state is older.
 MERGES_READ = 5_000
 
+#: So many of a topic's last records may be of ticks that are not committed.
+UNDER_WAY = CHUNKS_UNDER_WAY * CHUNK_RECORDS
+
 _encode = msgspec.json.Encoder().encode
 
 _followed = msgspec.json.Decoder(SymbolsFollowed)
 _merged = msgspec.json.Decoder(Merged)
 _state = msgspec.json.Decoder(SymbolState)
+
+
+class _Origin(msgspec.Struct):
+    """Of which raw tick something came."""
+
+    raw_topic: str = ""
+    raw_offset: int = -1
+
+
+_origin_of = msgspec.json.Decoder(_Origin)
 
 
 class Verdicts(NamedTuple):
@@ -64,7 +78,7 @@ class Lane:
     def take(self, topic: str, records: Sequence[ConsumerRecord], valid: list[ValidTick]) -> Judged:
         """Judge what is well formed among records of one raw topic; note that all were taken."""
         self.places[topic] = records[-1].offset + 1
-        if self.places[topic] <= self.recalled.horizon(topic):
+        if records[0].offset < self.recalled.horizon(topic):
             valid = [t for t in valid if not self.recalled.includes(t.symbol, topic, t.raw_offset)]
         return self.judge.take_all(valid)
 
@@ -78,7 +92,8 @@ class Validate(Stage):
 
     Both raw topics of a partition are taken in an order that is written down (`processors.merge`).
     Who takes a partition over folds from the logs themselves, silently up to what was committed and
-    with output up to where the journal goes; what Faust hands out of that again is passed over.
+    with output up to where the journal goes, or anything that came of a tick; what Faust hands out
+    of that again is passed over.
     """
 
     def __init__(self, settings: ProcessorSettings, traces: TraceSettings | None = None) -> None:
@@ -143,7 +158,10 @@ class Validate(Stage):
         lane = self._lanes[partition] = Lane(judge, recalled, _by_topic(floor))
         merges = await self._merges(partition, floor)
         told = needed(merges, floor)
-        until = Places(max(told.alpaca, committed.alpaca), max(told.yahoo, committed.yahoo))
+        until = Places(
+            max(told.alpaca, committed.alpaca, await self._taken_of_alpaca(partition)),
+            max(told.yahoo, committed.yahoo),
+        )
         alpaca = await self._read(topics.RAW_ALPACA, partition, floor.alpaca, until.alpaca)
         yahoo = await self._read(topics.RAW_YAHOO, partition, floor.yahoo, until.yahoo)
         for run in in_order(alpaca, yahoo, merges, floor, written_at=lambda r: r.timestamp):
@@ -157,6 +175,24 @@ class Validate(Stage):
         lane.places = _by_topic(until)
         await self._memory.keep(partition, lane.places, now=True)
         log.info("took_over", partition=partition, floor=floor, committed=committed, told=told)
+
+    async def _taken_of_alpaca(self, partition: int) -> int:
+        """Return the first offset of Alpaca's of which nothing is in the log that came of it.
+
+        A predecessor may have taken some behind its last entry in the journal, and died before they
+        were committed. What it said of them stands: they come before any more of Yahoo's.
+        """
+        servers = self.settings.kafka_bootstrap_servers
+        raw = self.settings.topic(topics.RAW_ALPACA.name)
+        taken = 0
+        for topic in (topics.VALID, topics.REJECTED, topics.BREAKERS):
+            name = self.settings.topic(topic.name)
+            reading = read_to_end(servers, name, partition, last=UNDER_WAY)
+            async for record in reading:
+                its = _origin(record.value or b"")
+                if its.raw_topic == raw:
+                    taken = max(taken, its.raw_offset + 1)
+        return taken
 
     async def _merges(self, partition: int, floor: Places) -> list[Merged]:
         """Return what the journal tells of what comes after the floor."""
@@ -272,6 +308,13 @@ class Validate(Stage):
 
 def _own_place(record: ConsumerRecord) -> RawPlace:
     return record.topic, record.offset
+
+
+def _origin(value: bytes) -> _Origin:
+    try:
+        return _origin_of.decode(value)
+    except UNREADABLE:
+        return _Origin()  # somebody else's record: nothing of ours came of it
 
 
 def _by_topic(places: Places) -> dict[str, int]:

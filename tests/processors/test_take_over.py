@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 
-from infra import topics
+from infra import topics as declared
 from infra.kafka.batches import BatchProducer, Record
 from infra.kafka.broker import Broker
 from infra.kafka.read import read_to_end
@@ -59,8 +59,8 @@ class Market:
         if 0.01 < chance < 0.06:
             price *= self._random.choice([0.6, 1.5])
         if self._random.random() < 0.2:
-            return topics.RAW_YAHOO, symbol, self._yahoo(symbol, price)
-        return topics.RAW_ALPACA, symbol, self._alpaca(symbol, price)
+            return declared.RAW_YAHOO, symbol, self._yahoo(symbol, price)
+        return declared.RAW_ALPACA, symbol, self._alpaca(symbol, price)
 
     def _alpaca(self, symbol: str, price: float) -> bytes:
         stamp = f"{datetime.fromtimestamp(NOON_S + self._second, UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -155,7 +155,7 @@ class Workers:
     async def verdicts(self) -> list[list[bytes]]:
         """Return the distinct verdicts and changes of breakers, by partition, sorted."""
         found: list[set[bytes]] = [set() for _ in range(TICK_PARTITIONS)]
-        for topic in (topics.VALID, topics.REJECTED, topics.BREAKERS):
+        for topic in (declared.VALID, declared.REJECTED, declared.BREAKERS):
             for partition, records in enumerate(await self.records(topic)):
                 found[partition].update(record.value for record in records)
         return [sorted(values) for values in found]
@@ -168,7 +168,7 @@ class Workers:
 
     async def _judged(self) -> set[tuple[str, int, int]]:
         found = set()
-        for topic in (topics.VALID, topics.REJECTED):
+        for topic in (declared.VALID, declared.REJECTED):
             for records in await self.records(topic):
                 for record in records:
                     place = msgspec.json.decode(record.value, type=_Place)
@@ -177,8 +177,11 @@ class Workers:
 
     async def replayed(self) -> list[list[bytes]]:
         """Return what a judge makes of the logs and the journal, by partition, sorted."""
-        alpaca, yahoo = await self.records(topics.RAW_ALPACA), await self.records(topics.RAW_YAHOO)
-        merges = await self.records(topics.VALIDATE_MERGES)
+        alpaca, yahoo = (
+            await self.records(declared.RAW_ALPACA),
+            await self.records(declared.RAW_YAHOO),
+        )
+        merges = await self.records(declared.VALIDATE_MERGES)
         found = []
         for partition in range(TICK_PARTITIONS):
             journal = [msgspec.json.decode(r.value, type=Merged) for r in merges[partition]]
@@ -237,6 +240,25 @@ async def test_kills_and_rebalances_change_no_verdict(
     assert sum(bool(kind.evidence) for kind in kinds) > 5
     assert sum(kind.reason == "circuit_breaker" for kind in kinds) > 20
     assert written == replayed
+
+
+async def test_what_was_said_behind_the_journal_stands(
+    kafka: Broker, topics: str, tmp_path: Path
+) -> None:
+    """A predecessor told of Alpaca's fifth tick and died: that comes before any of Yahoo's."""
+    symbol, name = "AAPL", topics + declared.RAW_ALPACA.name
+    market = [tick for tick in Market(1).run(400) if tick[1] == symbol]
+    said = [b"garbage", msgspec.json.encode({"raw_topic": name, "raw_offset": 4})]
+    async with Workers(kafka.bootstrap_servers, topics, tmp_path) as field:
+        partition = field.partition(symbol)
+        await field.write({(declared.VALID, partition): [Record(b"", value) for value in said]})
+        await field.send(market)
+        await field.start("one")
+        async with asyncio.timeout(DEADLINE_S):
+            while not (merges := (await field.records(declared.VALIDATE_MERGES))[partition]):
+                await asyncio.sleep(0.1)
+    first = msgspec.json.decode(merges[0].value, type=Merged)
+    assert (first.yahoo_since, first.alpaca_until >= 5) == (0, True)
 
 
 class _Kind(msgspec.Struct):

@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RIVALS := .venv-bench
 
-.PHONY: run test chaos faults drills bench check setup tools requirements format generate clean
+.PHONY: run test services journeys chaos faults drills bench check setup tools requirements format generate clean
 
 run: tools
 	@$(BIN)/twinfeed up
 
+# services and journeys side by side: both wait most of the time
 test: tools check
-	$(BIN)/pytest -m "service or journey"
+	@$(MAKE) --no-print-directory -j2 --output-sync=line services journeys
+
+services journeys: tools
+	$(BIN)/pytest -m $(@:s=)
 
 # half an hour of faults at random on the whole pipeline, and then the books are balanced
 chaos: tools
@@ -24,7 +28,7 @@ faults: tools
 
 # every alert that can be provoked, on a stack of its own, with the rules' times divided by 30
 drills: tools
-	DRILL_ALL=30 $(BIN)/pytest -q -s tests/journeys/test_drills.py -k every
+	$(BIN)/python -m tests.journeys.drills --compress 30
 
 # twinfeed beside plain Faust, Quix Streams, confluent-kafka and bytewax: ratios, in one run
 bench: tools $(RIVALS)/.installed

@@ -1,14 +1,12 @@
 """From a fault on the running stack to the alert's line in the history."""
 
-import asyncio
-import os
-import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tests.journeys.conftest import NewStack
 from tests.journeys.running import Stack
+from tests.journeys.story import twinfeed
 
 HISTORY = "SELECT DISTINCT name FROM alerts FINAL WHERE event = 'alert_fired'"
 #: It fires at the start as well, when the router takes Alpaca.
@@ -22,18 +20,6 @@ TOGETHER = (
     "AlpacaDisconnected",
     "AlpacaBothSourcesUnavailable",
 )
-
-
-async def _twinfeed(*arguments: str, **env: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "infra.cli", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={"PATH": "/usr/bin:/bin", **env},
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
-    return said.decode()
 
 
 def _fired(stack: Stack, *names: str) -> Callable[[], Awaitable[bool]]:
@@ -55,7 +41,7 @@ async def test_an_alert_goes_from_its_fault_to_the_history(new_stack: NewStack) 
         data = ("--data", str(stack.data))
 
         async def vendor(kind: str, *words: str) -> None:
-            await _twinfeed("sim", kind, *words, *data)
+            await twinfeed("sim", kind, *words, *data)
 
         await vendor("fault", "alpaca", "price-zero")
         ratio = "datasource_router:validation_failures:ratio_rate2m > 0.05"
@@ -71,16 +57,16 @@ async def test_an_alert_goes_from_its_fault_to_the_history(new_stack: NewStack) 
         await stack.until(_fired(stack, *TOGETHER), 400)
         await vendor("clear", "alpaca")
         await vendor("clear", "yahoo")
-        await _twinfeed("reconnect", "alpaca", "--why", "a drill", *data)
+        await twinfeed("reconnect", "alpaca", "--why", "a drill", *data)
         await stack.until(_fired(stack, "AlpacaConnectionRecovered"), 200)
         # refused keys mute a disconnected Alpaca, so they come last
         alone = ("X1", "C4", "--fire-only", "--patience", "6")
-        said = await _twinfeed("drill", *alone, *data)
+        said = await twinfeed("drill", *alone, *data)
         assert said.count(": fired after") == 2
         assert await stack.value(LEFT_ALPACA)
 
         divided = ("--compress", "30", "--patience", "6", "--markdown", *data)
-        table = await _twinfeed("drill", "X3", *divided)
+        table = await twinfeed("drill", "X3", *divided)
         assert "times were divided by 30" in table
         assert "AlpacaTargetAbsent: over after" in table
         config = (stack.data / "prometheus.yml").read_text()
@@ -88,19 +74,9 @@ async def test_an_alert_goes_from_its_fault_to_the_history(new_stack: NewStack) 
 
         clickhouse = f"http://127.0.0.1:{stack.port('clickhouse')}"
         prometheus = f"http://127.0.0.1:{stack.port('prometheus')}"
-        alerts = await _twinfeed("report", "alerts", "--clickhouse", clickhouse)
+        alerts = await twinfeed("report", "alerts", "--clickhouse", clickhouse)
         assert "| AlpacaAuthFailure | 1 | 0 |" in alerts
-        levels = await _twinfeed("report", "slo", "--prometheus", prometheus)
+        levels = await twinfeed("report", "slo", "--prometheus", prometheus)
         assert "| A1 " in levels
         # no rule fails on real series
         assert await stack.prometheus("prometheus_rule_evaluation_failures_total > 0") == []
-
-
-@pytest.mark.journey
-@pytest.mark.timeout(7200)
-@pytest.mark.skipif("DRILL_ALL" not in os.environ, reason="takes twenty minutes: make drills")
-async def test_every_alert_that_can_be_provoked(new_stack: NewStack) -> None:
-    """All of them on one stack, with the rules' times divided by DRILL_ALL."""
-    async with new_stack("--rate", "100") as stack:
-        options = ("--compress", os.environ["DRILL_ALL"], "--patience", "3", "--markdown")
-        print(await _twinfeed("drill", "all", *options, "--data", str(stack.data)))  # noqa: T201

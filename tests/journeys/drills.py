@@ -1,0 +1,28 @@
+"""Every alert that can be provoked, one after the other, on a stack of its own.
+
+    python -m tests.journeys.drills [--compress 30]
+
+Prints the table of how long each took to fire and to be over; takes some twenty minutes.
+"""
+
+import argparse
+import asyncio
+import tempfile
+from pathlib import Path
+
+from tests.journeys.running import a_stack
+from tests.journeys.story import twinfeed
+
+
+async def main(factor: str) -> None:
+    """Run them."""
+    options = ("--compress", factor, "--patience", "3", "--markdown")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        async with a_stack(Path(folder), "--rate", "100") as stack:
+            print(await twinfeed("drill", "all", *options, "--data", str(stack.data)))  # noqa: T201
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--compress", default="30", help="what the rules' times are divided by")
+    asyncio.run(main(parser.parse_args().compress))

@@ -16,7 +16,7 @@ test: tools check
 	@$(MAKE) --no-print-directory -j2 --output-sync=line services journeys
 
 services journeys: tools
-	$(BIN)/pytest -m $(@:s=)
+	@PYTHONUNBUFFERED=1 $(BIN)/pytest -m $(@:s=)
 
 # half an hour of faults at random on the whole pipeline, and then the books are balanced
 chaos: tools

@@ -1,4 +1,4 @@
-"""No key is anywhere but where it was put: not in logs, metrics, events, or what a process shows.
+"""No key is anywhere but where it was put: not in logs, metrics, events, traces, nor in /proc.
 
 Real processes, with keys that nothing else could spell, are led through all that may happen to
 keys; then whatever they wrote and showed is searched, for the keys as they are and in base64.
@@ -24,6 +24,7 @@ from infra.kafka.broker import Broker
 from infra.settings import EX_SOFTWARE
 from infra.topics import RAW_ALPACA, SOURCES_GAPS, TOPICS, Topic
 from ingest.events import GapClosed, GapEvent
+from tests.collector import Collector, collecting
 from tests.ingest.processes import Running, process_of, values
 
 pytestmark = pytest.mark.service
@@ -154,6 +155,11 @@ class Shown:
         for topic in topics:
             self._places += [(topic.name, value) for value in await values(broker, topic, prefix)]
 
+    async def look_into(self, collector: Collector) -> None:
+        """Take down every span, and the headers that it came with."""
+        spans = await collector.until(lambda: collector.spans)
+        self._places += [("traces", repr(said).encode()) for said in (*spans, *collector.headers)]
+
     def take(self, running: Running) -> None:
         """Take down what a process said."""
         self._places.append((f"{running.pid}'s output", (running.out + running.err).encode()))
@@ -167,8 +173,12 @@ class Shown:
                 assert not any(spelling in value for spelling in spellings(secret)), place
 
 
-def _env(broker: Broker, prefix: str, simulator: Simulator, port: int) -> dict[str, str]:
+def _env(
+    broker: Broker, prefix: str, simulator: Simulator, collector: Collector, port: int
+) -> dict[str, str]:
     return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_TRACES_SAMPLER_ARG": "1",
         "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
         "TOPIC_PREFIX": prefix,
         "METRICS_PORT": str(port),
@@ -204,9 +214,11 @@ async def test_keys_from_a_file_are_nowhere_else(
     _rotate(keys, old)
     _rotate(history_keys, wrong)
     shown = Shown()
-    async with _simulator(tmp_path, free_port, old, new) as simulator:
-        env = _env(kafka, topics, simulator, free_port()) | {"ALPACA_KEYS_FILE": str(keys)}
-        past = _env(kafka, topics, simulator, free_port()) | {"ALPACA_KEYS_FILE": str(history_keys)}
+    async with collecting() as told, _simulator(tmp_path, free_port, old, new) as simulator:
+        env, past = (
+            _env(kafka, topics, simulator, told, free_port()) | {"ALPACA_KEYS_FILE": str(file)}
+            for file in (keys, history_keys)
+        )
         async with (
             process_of("alpaca", env, tmp_path) as alpaca,
             process_of("backfill", past, tmp_path) as backfill,
@@ -239,6 +251,7 @@ async def test_keys_from_a_file_are_nowhere_else(
             await backfill.ended(DEADLINE_S)
             shown.take(alpaca)
             shown.take(backfill)
+            await shown.look_into(told)
         await shown.read(kafka, topics, [topic for topic in TOPICS if topic is not RAW_ALPACA])
     shown.has_none_of(old, new, wrong)
 
@@ -254,8 +267,8 @@ async def test_keys_from_the_environment_are_nowhere_else(
     """Refused to the end; a signal to look at them is answered with why there is nothing to see."""
     right, wrong = Pair.fresh(), Pair.fresh()
     shown = Shown()
-    async with _simulator(tmp_path, free_port, right) as simulator:
-        env = _env(kafka, topics, simulator, free_port()) | {
+    async with collecting() as told, _simulator(tmp_path, free_port, right) as simulator:
+        env = _env(kafka, topics, simulator, told, free_port()) | {
             "ALPACA_API_KEY_ID": right.key_id,
             "ALPACA_API_SECRET_KEY": wrong.secret,
         }

@@ -151,7 +151,8 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
     said = sentence(done, EX_CANTCREAT)
     assert f"port {port}, for the forwarder's metrics, is taken" in said
     assert "--port-offset" in said
-    assert not (tmp_path / "data" / "logs").exists()
+    logs = (tmp_path / "data" / "logs").iterdir()
+    assert [path.name for path in logs] == ["supervisor.log"]  # which is what refused
 
 
 @contextmanager

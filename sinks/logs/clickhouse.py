@@ -1,7 +1,7 @@
 """ClickHouse's table `logs`: what it is sent and what it answers; pure.
 
 The table makes its columns of the line itself, and a line that comes twice replaces itself
-(`infra/clickhouse/0012_retention.sql`). Nothing is ever refused for good: what is wrong is the
+(`infra/clickhouse/*_retention.sql`). Nothing is ever refused for good: what is wrong is the
 server, its rights or its schema, and each of these can be mended while the lines wait.
 """
 

@@ -4,9 +4,11 @@ import pytest
 from pydantic import ValidationError
 
 from infra.settings import describe
+from infra.stack.plan import plan
 from sinks.logs.clickhouse import ClickHouse
 from sinks.logs.loki import Loki
 from sinks.logs.settings import LogsSettings
+from tests.infra.stack.test_plan import HERE
 
 
 @pytest.mark.parametrize(
@@ -72,3 +74,14 @@ def test_backends_are_those_that_are_named(monkeypatch: pytest.MonkeyPatch) -> N
     (engine,) = LogsSettings().backends
     assert engine.headers == {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "of the engine"}
     assert "of the engine" not in repr(engine)
+
+
+def test_the_local_stack_gives_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its supervisor's files, and its ClickHouse."""
+    monkeypatch.delenv("LOKI_URL", raising=False)
+    (process,) = [process for process in plan(HERE).processes if process.name == "logs"]
+    for name, value in process.env.items():
+        monkeypatch.setenv(name, value)
+    found = LogsSettings()
+    assert found.logs_directory in plan(HERE).directories
+    assert [backend.url for backend in found.backends] == ["http://127.0.0.1:18123"]

@@ -13,7 +13,7 @@ _LAST_PAUSE_S: Final = 30.0
 
 #: A batch goes out when it is this large, or when the first of its lines is this old.
 BATCH_BYTES: Final = 512 * 1024
-BATCH_SECONDS: Final = 1.0
+BATCH_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,11 @@ async def test_clickhouse_gets_lines_as_they_are(tmp_path: Path) -> None:
 async def test_what_is_not_taken_comes_again_and_is_said_once(tmp_path: Path) -> None:
     """After too many requests, an error, and no connection at all."""
     receiver, meters = LokiReceiver(), Meters("logs")
-    receiver.answers = [(429, {"Retry-After": "0"}, "slow"), (500, {}, ""), (503, {}, "")]
+    receiver.answers = [
+        (429, {"Retry-After": "0"}, "slow"),
+        (500, {}, ""),
+        (302, {"Location": "/elsewhere"}, ""),  # with the credentials? no
+    ]
     path = tmp_path / "a.log"
     path.write_text("one\n")
     with capture_logs() as said:

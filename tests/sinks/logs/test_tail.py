@@ -87,6 +87,18 @@ def test_a_file_that_was_put_aside_twice_is_read_to_its_end(path: Path, tmp_path
     files.close()
 
 
+def test_a_file_waits_for_the_one_whose_name_it_took(path: Path, tmp_path: Path) -> None:
+    """However little of that goes into a batch."""
+    write(path, "one\ntwo\n")
+    files = tail(tmp_path)
+    put_aside(path)
+    write(path, "three\n")
+    files.scan()
+    assert texts(files, limit=1) == ["one"]
+    assert texts(files, limit=1) == ["two", "three"]
+    files.close()
+
+
 def test_the_last_words_of_a_file_need_no_end(path: Path, tmp_path: Path) -> None:
     """Once it was put aside nothing follows."""
     write(path, "one")

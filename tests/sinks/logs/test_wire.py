@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from sinks.logs import wire
 from sinks.logs.clickhouse import ClickHouse
+from sinks.logs.lines import Line
 from sinks.logs.loki import Loki
 from sinks.logs.wire import Later, Refused, Taken, Verdict
 
@@ -91,3 +93,16 @@ def test_an_answer_means_taken_later_or_never(
 ) -> None:
     """Only Loki refuses for good, and says of how many lines."""
     assert backend.verdict(status, headers, body, 5, NOW) == verdict
+
+
+def test_a_stream_is_in_the_order_of_time() -> None:
+    """As Loki likes it; who and how bad make the stream."""
+    lines = [
+        Line(text=text, service="a", level=level, at_ns=at_ns)
+        for text, level, at_ns in (("late", "info", 2), ("bad", "error", 3), ("early", "info", 1))
+    ]
+    streams = msgspec.json.decode(LOKI.request(lines).body)["streams"]
+    assert [(stream["stream"]["level"], stream["values"]) for stream in streams] == [
+        ("info", [["1", "early"], ["2", "late"]]),
+        ("error", [["3", "bad"]]),
+    ]

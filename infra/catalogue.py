@@ -30,6 +30,7 @@ About = Literal[
     "pipeline",
     "clickhouse",
     "hub",
+    "logs",
 ]
 
 #: part -> what exposes it, in words
@@ -44,6 +45,7 @@ EXPOSED_BY: Mapping[About, str] = {
     "pipeline": "validate, route, forward and the sinks, each its own stage's",
     "clickhouse": "the ClickHouse sink",
     "hub": "the hub",
+    "logs": "the log shipper",
 }
 
 
@@ -74,6 +76,9 @@ SOURCES = ("alpaca", "yahoo")
 
 #: The stages that read with a consumer group, each a group of its name.
 GROUPS = ("validate", "route", "forward", "clickhouse")
+
+#: Where log lines are shipped to.
+LOG_BACKENDS = ("clickhouse", "loki")
 
 CATALOGUE: tuple[Metric, ...] = (
     Metric(
@@ -436,6 +441,27 @@ CATALOGUE: tuple[Metric, ...] = (
         "clickhouse",
         "Failed writes",
         {"sink": ("clickhouse",)},
+    ),
+    Metric(
+        "log_lines_shipped_total",
+        "counter",
+        "logs",
+        "Log lines that a backend has taken",
+        {"backend": LOG_BACKENDS},
+    ),
+    Metric(
+        "log_lines_dropped_total",
+        "counter",
+        "logs",
+        "Log lines left out for a backend: too far behind, or refused by it",
+        {"backend": LOG_BACKENDS, "reason": ("behind", "refused")},
+    ),
+    Metric(
+        "log_shipper_behind_bytes",
+        "gauge",
+        "logs",
+        "Output that a backend has not yet been sent",
+        {"backend": LOG_BACKENDS},
     ),
 )
 

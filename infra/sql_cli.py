@@ -91,7 +91,7 @@ def sql(
     parameters = dict(_pairs(param or []))
     output = _format(as_format, out)
     statement = _statement(query, file)
-    address = _address(load(SqlSettings), data.absolute())
+    address = history_at(load(SqlSettings), data.absolute())
     asker = Asker(address, parameters, output)
     if statement is None:
         asker.prompt()
@@ -139,7 +139,8 @@ def _statement(query: str, file: Path | None) -> str | None:
     return statement
 
 
-def _address(settings: SqlSettings, data: Path) -> Address:
+def history_at(settings: SqlSettings, data: Path) -> Address:
+    """Return where the history is: as named, or in the stack that runs on `data`."""
     if settings.clickhouse_url:
         url = settings.clickhouse_url.get_secret_value()
         return Address.of(url, settings.clickhouse_database)

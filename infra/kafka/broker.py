@@ -131,11 +131,12 @@ class BrokerConfig:
 
 
 #: Warnings and worse to stdout, where the supervisor bounds them; and the line that says it is up.
+#: With the zone of their times: whoever ships them puts them in order with all others.
 LOGGING = """\
 appender.out.type=Console
 appender.out.name=out
 appender.out.layout.type=PatternLayout
-appender.out.layout.pattern=%d{ISO8601} %p %c{1} %m%n
+appender.out.layout.pattern=%d{yyyy-MM-dd'T'HH:mm:ss.SSS'Z'}{UTC} %p %c{1} %m%n
 rootLogger.level=WARN
 rootLogger.appenderRef.out.ref=out
 logger.started.name=kafka.server.KafkaRaftServer

@@ -20,6 +20,7 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "alpaca-router": ("validate", "route", "forward"),
     "alpaca-sink": ("clickhouse", "prometheus-sink", "alerts"),
     "alpaca-hub": ("hub",),
+    "log-shipper": ("logs",),  # no tick waits for it, so nobody is woken when it is down
     "prometheus": ("prometheus",),
     "alertmanager": ("alertmanager",),
 }

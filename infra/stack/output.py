@@ -6,6 +6,8 @@ from typing import BinaryIO
 #: A file this long is put aside as `<name>.log.1`, in place of the one before.
 FILE_BYTES = 10 * 1024 * 1024
 TAIL_BYTES = 16 * 1024
+#: A file may get so much longer, so that its last line is whole.
+LINE_BYTES = 128 * 1024
 
 
 class Output:
@@ -22,14 +24,21 @@ class Output:
         self._limit = limit
         self._file: BinaryIO = path.open("ab")
         self._tail = bytearray()
+        self._amid = False  # in the middle of a line
 
     def write(self, chunk: bytes) -> None:
         """Keep a piece of output."""
         if self._file.tell() + len(chunk) > self._limit:
+            # a line stays whole, or whoever reads the files would find two
+            end = chunk.find(b"\n", 0, LINE_BYTES) + 1 if self._amid else 0
+            self._file.write(chunk[:end])
             self._file.close()
             self.path.rename(self.path.with_name(self.path.name + ".1"))
             self._file = self.path.open("ab")
-        self._file.write(chunk)
+            self._file.write(chunk[end:])
+        else:
+            self._file.write(chunk)
+        self._amid = not chunk.endswith(b"\n")
         self._file.flush()
         self._tail += chunk
         del self._tail[:-TAIL_BYTES]

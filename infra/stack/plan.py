@@ -9,7 +9,7 @@ supervisor withholds them from all others.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -44,6 +44,7 @@ PORTS: Final[Mapping[str, tuple[tuple[int, str], ...]]] = {
     "backfill": ((19208, "the backfill's metrics"),),
     "hub": ((18080, "the hub"), (19209, "the hub's metrics")),
     "alerts": ((19210, "the alerts' history"), (19211, "its metrics")),
+    "logs": ((19212, "the log shipper's metrics"),),
 }
 
 #: Which of its ports has a process's metrics, where it is not the first.
@@ -53,11 +54,17 @@ METRICS_PORT: Final = {"clickhouse": 1, "hub": 1, "alerts": 1}
 #: ten seconds that the whole stack has.
 STAGE_STOP_SECONDS: Final = 5.0
 SERVER_STOP_SECONDS: Final = 3.0
+#: It has nothing to finish: what is not shipped is in its file.
+LOGS_STOP_SECONDS: Final = 1.0
 
 ALPACA_SECRETS: Final = ("ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY")
 CLICKHOUSE_SECRETS: Final = ("CLICKHOUSE_URL",)
 #: Of the users of the engine in the sink.
 ENGINE_SECRETS: Final = ("CLICKHOUSE_HTTP_PASSWORD", "CLICKHOUSE_ANALYST_PASSWORD")
+#: Of who writes on it.
+ENGINE_WRITER_SECRETS: Final = ("CLICKHOUSE_HTTP_PASSWORD",)
+#: The address of a Loki, which may hold a password.
+LOKI_SECRETS: Final = ("LOKI_URL",)
 #: The address of the operator's list, which may hold a password.
 SYMBOLS_SECRETS: Final = ("SYMBOLS_SOURCE",)
 #: What tokens of the hub's users are signed with.
@@ -68,6 +75,7 @@ SECRETS: Final = (
     *ALPACA_SECRETS,
     *CLICKHOUSE_SECRETS,
     *ENGINE_SECRETS,
+    *LOKI_SECRETS,
     *SYMBOLS_SECRETS,
     *HUB_SECRETS,
     *PAGERDUTY_SECRETS,
@@ -245,6 +253,7 @@ def plan(settings: StackSettings) -> Plan:
         *_kafka(settings),
         *_simulators(settings),
         *_stages(settings),
+        _logs(settings),
         *_monitoring(settings),
     )
     running = {process.name for process in processes}
@@ -372,6 +381,25 @@ def _stages(settings: StackSettings) -> tuple[Process, ...]:
             after=(*after_topics, *(() if settings.live else ("yahoo-simulator",))),
         ),
     )
+
+
+def _logs(settings: StackSettings) -> Process:
+    """Return the log shipper; where Loki is, if anywhere, it reads itself."""
+    elsewhere = settings.clickhouse_url is not None
+    here = {} if elsewhere else {"CLICKHOUSE_URL": f"http://{HOST}:{settings.port('clickhouse')}"}
+    stage = _stage(
+        settings,
+        *("logs", "sinks.logs"),
+        env={
+            "LOGS_DIRECTORY": str(settings.data / "logs"),
+            "LOGS_POSITIONS": str(settings.data / "log-positions"),
+            "CLICKHOUSE_DATABASE": settings.clickhouse_database,
+            **here,
+        },
+        secrets=(*LOKI_SECRETS, *(CLICKHOUSE_SECRETS if elsewhere else ENGINE_WRITER_SECRETS)),
+        after=("clickhouse",),
+    )
+    return replace(stage, essential=False, stop_seconds=LOGS_STOP_SECONDS)
 
 
 def _stage(

@@ -47,6 +47,7 @@ async def test_a_minute_of_two_markets_reconciles(new_stack: NewStack) -> None:
         assert routed > RATE * SECONDS / 4
         await _scraped(stack)
         await _readme_is_right(stack)
+        await _everybody_is_heard(stack)
 
 
 async def _flow(stack: Stack, seconds: float) -> None:
@@ -86,6 +87,16 @@ async def _readme_is_right(stack: Stack) -> None:
         assert shell.returncode == 0, f"{command}: {answer.decode()}"
         assert answer.strip(), f"{command}: nothing"
         assert b'"result":[]' not in answer, f"{command}: no series"
+
+
+async def _everybody_is_heard(stack: Stack) -> None:
+    """See that what every process has said is in ClickHouse."""
+
+    async def everybody_is_heard() -> bool:
+        rows = await stack.rows("SELECT DISTINCT service FROM logs")
+        return {*stack.statuses(), "supervisor"} <= {row["service"] for row in rows}
+
+    await stack.until(everybody_is_heard, 30)
 
 
 async def _scraped(stack: Stack) -> None:

@@ -44,3 +44,14 @@ def test_what_an_earlier_stack_wrote_stays(tmp_path: Path) -> None:
         output.write(word)
         output.close()
     assert (tmp_path / "a.log").read_bytes() == b"first\nsecond\n"
+
+
+def test_a_line_is_in_one_file(tmp_path: Path) -> None:
+    """Though it comes in pieces, and the file is put aside between two of them."""
+    output, aside = Output(tmp_path / "a.log", limit=10), []
+    for piece in (b"first\nsec", b"ond\nthird", b"\nfourth\n", b"fifth\n"):
+        output.write(piece)
+        aside += [path.read_bytes() for path in tmp_path.glob("*.1")]
+    output.close()
+    assert aside == [b"first\nsecond\n", b"third\n", b"fourth\n"]
+    assert (tmp_path / "a.log").read_bytes() == b"fifth\n"

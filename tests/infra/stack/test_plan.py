@@ -35,7 +35,7 @@ HERE = StackSettings(
 )
 STAGES = {
     *("validate", "route", "forward", "alpaca", "yahoo"),
-    *("clickhouse", "prometheus-sink", "hub", "alerts"),
+    *("clickhouse", "prometheus-sink", "hub", "alerts", "logs"),
 }
 SIMULATORS = {"alpaca-simulator", "yahoo-simulator"}
 
@@ -120,7 +120,8 @@ def test_stages_wait_for_the_topics_and_those_for_kafka() -> None:
     """Kafka, then its topics, then the stages; workers also wait for their vendor."""
     layout = plan(HERE)
     assert named(layout, "topics").after == ("kafka",)
-    assert all("topics" in named(layout, stage).after for stage in STAGES)
+    assert all("topics" in named(layout, stage).after for stage in STAGES - {"logs"})
+    assert named(layout, "logs").after == ("clickhouse",)
     assert "alpaca-simulator" in named(layout, "alpaca").after
     assert "yahoo-simulator" in named(layout, "yahoo").after
 
@@ -187,10 +188,16 @@ def test_a_secret_is_seen_by_whom_it_is_for_alone() -> None:
     assert seen.pop("clickhouse") == {"CLICKHOUSE_URL"}
     assert seen.pop("hub") == {"HUB_JWT_SECRET"}
     assert seen.pop("alerts") == {"ALERTS_PAGERDUTY_SECRETS"}
+    assert seen.pop("logs") == {"CLICKHOUSE_URL", "LOKI_URL"}
     assert not any(seen.values())
     assert visible(inherited, layout.processes[0])["PATH"] == "/bin"
     engine = visible(inherited, named(plan(HERE), "clickhouse"))
     assert {key for key in SECRETS if key in engine} == set(ENGINE_SECRETS)
+    shipper = visible(inherited, named(plan(HERE), "logs"))
+    assert shipper["CLICKHOUSE_URL"] == "http://127.0.0.1:18123"
+    assert {key for key in SECRETS if shipper.get(key) == "hidden"} == {
+        *("CLICKHOUSE_HTTP_PASSWORD", "LOKI_URL")
+    }
 
 
 def test_prometheus_can_scrape_whatever_is_inherited() -> None:
@@ -207,10 +214,10 @@ def test_prometheus_can_scrape_whatever_is_inherited() -> None:
         assert exposure(settings) == Exposure(port=int(env["METRICS_PORT"]))
 
 
-def test_only_monitoring_may_be_missing() -> None:
-    """Whatever carries ticks is essential."""
+def test_only_what_watches_may_be_missing() -> None:
+    """Whatever carries ticks is essential; what tells of them is not."""
     optional = {process.name for process in plan(HERE).processes if not process.essential}
-    assert optional == {"prometheus", "alertmanager"}
+    assert optional == {"prometheus", "alertmanager", "logs"}
 
 
 def test_addresses_are_where_things_are() -> None:

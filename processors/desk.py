@@ -50,9 +50,6 @@ class SymbolState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     suspicion: Suspicion | None = None
 
 
-Place = tuple[str, int, int]
-"""A raw tick's topic, partition and offset."""
-
 Identity = tuple[str, str, int, int, int]
 """What tells one routed price from all others: symbol, raw topic and offset, epoch and fence."""
 
@@ -72,8 +69,9 @@ class Desk:
         self.route = NO_ROUTE
         self._comparer = Comparer(calendar)
         self._warden = Warden()
-        #: Quarantines that were decided already, by the tick that did it.
-        self._decided: dict[Place, QuarantineEvent] = {}
+        #: Quarantines that were decided already, in the order of the ticks that did it.
+        self._decided: deque[QuarantineEvent] = deque()
+        self._remembered = frozenset[str]()
         #: Which routes came into force, and where; for its owner to write down, and to clear.
         self.taken: list[RouteTaken] = []
         self._ahead: deque[Route] = deque()
@@ -114,8 +112,7 @@ class Desk:
             self._told.add(_identity(price))
             self._told_epoch = max(self._told_epoch, price.epoch)
             self._newest_told[price.symbol] = price
-        until = self._told_epoch if epoch is None else epoch
-        while self._ahead and self._ahead[0].epoch <= until:
+        while self._ahead and self._ahead[0].epoch <= (epoch or 0):
             self.route = self._ahead.popleft()
         self._look_ahead()
 
@@ -139,9 +136,10 @@ class Desk:
     ) -> None:
         """Take up what was remembered, and the quarantines that were decided since.
 
-        Those come into force with the ticks that decided them, which come again; where nothing is
-        remembered of a symbol, at once: nobody can know how long ago they were decided.
+        Those come into force with the ticks that decided them, which come again; or, where such a
+        tick is kept no more, with the next of Yahoo's.
         """
+        self._remembered = frozenset(states)
         self.book.restore({symbol: state.book for symbol, state in states.items()})
         for symbol, state in states.items():
             self._comparer.restore(symbol, state.heard, pages.get(symbol, ()))
@@ -149,13 +147,15 @@ class Desk:
             if state.suspicion is not None:
                 self._warden.suspicions[symbol] = state.suspicion
         self._warden.hear(self._comparer.newest_ns())
-        for event in quarantines:
-            if event.fence > self.book.fences.get(event.symbol, 0):
-                if event.symbol in states:
-                    place = (event.raw_topic, event.raw_partition, event.raw_offset)
-                    self._decided[place] = event
-                else:
-                    self._decide(event, NO_ROUTE, 0)
+        fences = self.book.fences
+        since = [event for event in quarantines if event.fence > fences.get(event.symbol, 0)]
+        self._decided.extend(sorted(since, key=lambda event: event.raw_offset))
+
+    def recall(self, told: Iterable[RoutedPrice]) -> None:
+        """Take up what went out, of symbols of which nothing else is known."""
+        for price in told:
+            if price.symbol not in self._remembered:
+                self.book.recall(price)
 
     def take_all(self, ticks: Iterable[ValidTick], now: int, *, decides: bool = True) -> Forwarded:
         """Take ticks, and return what comes of them.
@@ -224,10 +224,11 @@ class Desk:
     def _look(
         self, last: Last, comparison: Comparison | None, out: Forwarded, now: int, *, decides: bool
     ) -> None:
-        decided = self._decided.pop((last.raw_topic, last.raw_partition, last.raw_offset), None)
-        if decided is not None:
+        while self._decided and self._decided[0].raw_offset <= last.raw_offset:
+            decided = self._decided.popleft()
             out.prices.extend(self._unless_told(self._decide(decided, self.route, now)))
-            return
+            if decided.raw_offset == last.raw_offset:
+                return
         if not self._comparer.is_traded(last.symbol, last.market_time_ns):
             return
         recent = self.book.seen.get(("alpaca", last.symbol))

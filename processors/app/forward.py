@@ -125,26 +125,28 @@ class Forward(Stage):
             name = self.settings.topic(topic.name)
             reading = read_to_end(servers, name, partition, last=last)
             told += [msgspec.json.decode(r.value, type=RoutedPrice) async for r in reading]
-        for price in told:
-            if price.symbol not in recalled.states:
-                desk.book.recall(price)
         for route in self._routes:
             desk.learn(route)
         desk.go_on_from(_epoch.decode(recalled.floor_state), told, committed + under_way)
-        begin = recalled.begin(topics.VALID.name)
+        place = floor = recalled.begin(topics.VALID.name)
         name = self.settings.topic(topics.VALID.name)
-        if begin < committed:
+        if floor < committed:
             records: list[ConsumerRecord] = []
-            reading = read_to_end(servers, name, partition, since=begin, before=committed)
+            reading = read_to_end(servers, name, partition, since=floor, before=committed)
             async for record in reading:
+                if place < record.offset:  # what came before is kept no more
+                    desk.recall(told)
+                place = record.offset + 1
                 records.append(record)
                 if len(records) == CHUNK_RECORDS:
                     self._take(partition, desk, records, decides=False)
                     records = []
             if records:
                 self._take(partition, desk, records, decides=False)
+            if place < committed:
+                desk.recall(told)
         desk.taken.clear()  # its predecessor wrote it down
-        log.info("took_over", partition=partition, floor=begin, committed=committed)
+        log.info("took_over", partition=partition, floor=floor, committed=committed)
         return desk
 
     def _pages_of(self, partition: int, symbol: str) -> dict[str, Page]:

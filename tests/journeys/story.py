@@ -36,6 +36,10 @@ CLIENTS = (
     ("market-data", "bob"),
     ("dashboard", None),
 )
+#: The alerts that an operator drills, one command each, who looks on as a client.
+DRILLED = ("Watchdog", "AlpacaRouterStateChange")
+#: How many connections there were in all.
+CONNECTIONS = len(CLIENTS) + len(DRILLED)
 #: Ticks that are wrong, each kind of a stock of its own.
 WRONG = (
     ("price-zero", {"symbols": ["AAPL"]}),
@@ -143,7 +147,7 @@ async def ticks_go_wrong(stack: Stack) -> None:
 
 async def an_operator_fails_over(stack: Stack) -> None:
     """Have a drill of it on the command line, until its alert was told; return when it is over."""
-    for alert in ("Watchdog", "AlpacaRouterStateChange"):
+    for alert in DRILLED:
         said = await twinfeed(
             "drill", alert, "--fire-only", "--patience", "6", "--data", str(stack.data)
         )

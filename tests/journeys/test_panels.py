@@ -37,13 +37,20 @@ async def _panels_show_it(stack: Stack) -> None:
 
     async def all_of_them() -> bool:
         looks.append(await panels.shown(stack))
-        return not panels.empty(looks[-1])
+        if panels.empty(looks[-1]):
+            return False
+        try:
+            panels.told_right(looks[-1])
+        except AssertionError:
+            return False  # rules follow the series, and those the story
+        return True
 
     try:
         await stack.until(all_of_them, 60)
     except AssertionError as error:
-        raise AssertionError(panels.empty(looks[-1])) from error
-    panels.told_right(looks[-1])
+        assert not panels.empty(looks[-1])
+        panels.told_right(looks[-1])
+        raise AssertionError(looks[-1]) from error
 
 
 async def _reported(stack: Stack) -> None:

@@ -170,7 +170,7 @@ async def test_a_ledger_with_garbage_in_it_is_read(books: Books) -> None:
     await books.write(RAW_ALPACA, "AAPL", [(value, now_ns) for value in garbage])
     async with Vendor().serving() as vendor, filling(books, vendor.url) as fill:
         assert (await books.closed()).outcome == "filled"
-        assert fill.metric("backfill_open_gaps") == 1
+        await eventually(lambda: fill.metric("backfill_open_gaps") == 1, 30)
     assert await books.closings() == {"g": 1}
 
 

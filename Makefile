@@ -13,10 +13,10 @@ run: tools
 
 # services and journeys side by side: both wait most of the time
 test: tools check
-	@$(MAKE) --no-print-directory -j2 --output-sync=line services journeys
+	@$(MAKE) --no-print-directory -j2 --output-sync services journeys
 
 services journeys: tools
-	@PYTHONUNBUFFERED=1 $(BIN)/pytest -m $(@:s=)
+	@$(BIN)/pytest -m $(@:s=)
 
 # half an hour of faults at random on the whole pipeline, and then the books are balanced
 chaos: tools

@@ -1,6 +1,6 @@
-"""A record to be written; below whoever writes it, so that pure modules can make one."""
+"""A record to be written, and one that was read; below whoever does either, for pure modules."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Record(NamedTuple):
@@ -18,3 +18,23 @@ class Record(NamedTuple):
     value: bytes
     timestamp_ms: int | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Placed(Protocol):
+    """A record of the log, as aiokafka hands it over."""
+
+    @property
+    def topic(self) -> str:
+        """The topic it stands in."""
+
+    @property
+    def partition(self) -> int:
+        """The partition."""
+
+    @property
+    def offset(self) -> int:
+        """The offset."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -78,6 +79,34 @@ class StageSettings(BaseSettings):
 
 
 S = TypeVar("S", bound=BaseSettings)
+
+
+def http_url(text: str, expected: str) -> SplitResult:
+    """Return the parts of a server's address.
+
+    Args:
+        text: the address.
+        expected: how one looks, for the message; the address is not repeated, as it may hold a
+            password.
+
+    Raises:
+        ValueError: it is none.
+
+    """
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        message = f"expected {expected}"
+        raise ValueError(message)
+    return parts
+
+
+def check_port(parts: SplitResult) -> None:
+    """Raise ValueError where the port in an address is no port."""
+    try:
+        _ = parts.port
+    except ValueError as error:
+        message = "the port is not a number from 0 to 65535"
+        raise ValueError(message) from error
 
 
 def load(settings: type[S]) -> S:

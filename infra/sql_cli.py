@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 from pydantic import Field, SecretStr, field_validator
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE, StageSettings, load
+from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE, StageSettings, http_url, load
 from infra.sql_http import Address, AskError, RefusedError, UnreachableError, asked
 from infra.stack import board as boards
 from infra.stack import preflight
@@ -63,10 +62,8 @@ class SqlSettings(StageSettings):
     @field_validator("clickhouse_url")
     @classmethod
     def _url(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = urlsplit(value.get_secret_value()) if value else None
-        if parts and (parts.scheme not in {"http", "https"} or not parts.hostname):
-            message = "expected http[s]://[user[:password]@]host[:port]"  # not what it is: a secret
-            raise ValueError(message)
+        if value:
+            http_url(value.get_secret_value(), "http[s]://[user[:password]@]host[:port]")
         return value
 
 

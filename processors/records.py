@@ -1,4 +1,4 @@
-"""How events stand in the log: their keys, and the times that they are stamped with; pure.
+"""How events stand in the log: their keys, their times, and which raw tick they came of; pure.
 
 By whoever writes them: the stages, and a replay, whose records are the same to the byte.
 """
@@ -17,10 +17,29 @@ from processors.events import (
     RouteTaken,
     ValidTick,
 )
+from processors.validate import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
 
 MS = 1_000_000
+
+
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """Which raw tick something came of."""
+
+    raw_topic: str
+    raw_offset: int
+
+
+_origin = msgspec.json.Decoder(Origin)
+
+
+def origin_of(value: bytes | None) -> Origin | None:
+    """Return which raw tick a record came of; None for what is somebody else's."""
+    try:
+        return _origin.decode(value or b"")
+    except UNREADABLE:
+        return None
 
 
 def tick_record(tick: ValidTick | RejectedTick) -> Record:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Protocol
 
+from infra.record import Placed
 from infra.traces.span import Attributes, Context, Headers, Span, span_of, traceparent
 
 #: What every span about a record says; the conventions are those of 1.44.
@@ -15,24 +16,8 @@ BATCH = "messaging.batch.message_count"
 OPERATION, OPERATION_TYPE = "messaging.operation.name", "messaging.operation.type"
 
 
-class Placed(Protocol):
-    """A record of the log, as aiokafka hands it over."""
-
-    @property
-    def topic(self) -> str:
-        """The topic it stands in."""
-
-    @property
-    def partition(self) -> int:
-        """The partition."""
-
-    @property
-    def offset(self) -> int:
-        """The offset."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Its key."""
+class Headed(Placed, Protocol):
+    """A record with its headers."""
 
     @property
     def headers(self) -> Headers:
@@ -43,14 +28,14 @@ def _key(key: bytes | None) -> str:
     return (key or b"").decode(errors="replace")
 
 
-def process_context(record: Placed, parent: Context, stage: str) -> Context:
+def process_context(record: Headed, parent: Context, stage: str) -> Context:
     """Return the span in which a stage takes a record."""
     place = f"process {record.topic}/{record.partition}/{record.offset} by {stage}"
     return span_of(parent.trace_id, place)
 
 
 def process_span(
-    record: Placed,
+    record: Headed,
     parent: Context,
     *,
     stage: str,

@@ -7,10 +7,12 @@ protocol that is spelt wrongly would else be a collector that waits for ever.
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.settings import http_url
 
 #: What is appended to the endpoint of all signals; that of traces alone is taken as it is.
 TRACES_PATH = "v1/traces"
@@ -69,11 +71,7 @@ class TraceSettings(BaseSettings):
     @classmethod
     def _url(cls, value: str | None) -> str | None:
         if value is not None:
-            parts = urlsplit(value)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                # not repeated: it may hold a password
-                message = "expected http://host:port or https://host:port"
-                raise ValueError(message)
+            parts = http_url(value, "http://host:port or https://host:port")
             if "@" in parts.netloc:
                 message = (
                     "expected no user and password in it: OTEL_EXPORTER_OTLP_HEADERS is for those"

@@ -32,9 +32,14 @@ from processors.events import (
     ValidTick,
 )
 from processors.memory import Recollection
-from processors.records import comparison_record, price_record, quarantine_record, switch_record
+from processors.records import (
+    comparison_record,
+    origin_of,
+    price_record,
+    quarantine_record,
+    switch_record,
+)
 from processors.settings import ProcessorSettings
-from processors.validate import UNREADABLE
 
 log = structlog.get_logger()
 
@@ -296,18 +301,7 @@ class Forward(Stage):
         )
 
 
-class _Raw(msgspec.Struct, frozen=True, gc=False):
-    raw_topic: str
-    raw_offset: int
-
-
-_raw = msgspec.json.Decoder(_Raw)
-
-
 def _raw_place(record: ConsumerRecord) -> RawPlace:
-    """Return which raw tick a valid one came of; none for what is no tick of ours."""
-    try:
-        raw = _raw.decode(record.value)
-    except UNREADABLE:
-        return record.topic, record.offset
-    return raw.raw_topic, raw.raw_offset
+    """Return which raw tick a valid one came of; its own place for what is no tick of ours."""
+    origin = origin_of(record.value)
+    return (origin.raw_topic, origin.raw_offset) if origin else (record.topic, record.offset)

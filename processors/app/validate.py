@@ -23,9 +23,9 @@ from processors.events import BreakerEvent, Merged, RejectedTick, ValidTick
 from processors.judge import Judge, Judged, SymbolState, rejections
 from processors.memory import Recollection
 from processors.merge import Places, in_order, needed
-from processors.records import breaker_record, tick_record
+from processors.records import breaker_record, origin_of, tick_record
 from processors.settings import ProcessorSettings
-from processors.validate import UNREADABLE, Placed, Position, judge_all
+from processors.validate import Placed, Position, judge_all
 
 log = structlog.get_logger()
 
@@ -40,16 +40,6 @@ _encode = msgspec.json.Encoder().encode
 _followed = msgspec.json.Decoder(SymbolsFollowed)
 _merged = msgspec.json.Decoder(Merged)
 _state = msgspec.json.Decoder(SymbolState)
-
-
-class _Origin(msgspec.Struct):
-    """Of which raw tick something came."""
-
-    raw_topic: str = ""
-    raw_offset: int = -1
-
-
-_origin_of = msgspec.json.Decoder(_Origin)
 
 
 class Verdicts(NamedTuple):
@@ -189,9 +179,9 @@ class Validate(Stage):
             name = self.settings.topic(topic.name)
             reading = read_to_end(servers, name, partition, last=UNDER_WAY)
             async for record in reading:
-                its = _origin(record.value or b"")
-                if its.raw_topic == raw:
-                    taken = max(taken, its.raw_offset + 1)
+                origin = origin_of(record.value)
+                if origin and origin.raw_topic == raw:
+                    taken = max(taken, origin.raw_offset + 1)
         return taken
 
     async def _merges(self, partition: int, floor: Places) -> list[Merged]:
@@ -308,13 +298,6 @@ class Validate(Stage):
 
 def _own_place(record: ConsumerRecord) -> RawPlace:
     return record.topic, record.offset
-
-
-def _origin(value: bytes) -> _Origin:
-    try:
-        return _origin_of.decode(value)
-    except UNREADABLE:
-        return _Origin()  # somebody else's record: nothing of ours came of it
 
 
 def _by_topic(places: Places) -> dict[str, int]:

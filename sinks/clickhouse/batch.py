@@ -16,27 +16,12 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from infra.record import Placed
 from sinks.clickhouse.tables import Table
 
 
-class Record(Protocol):
-    """A record of the log, as aiokafka hands it over."""
-
-    @property
-    def topic(self) -> str:
-        """The topic it stands in."""
-
-    @property
-    def partition(self) -> int:
-        """The partition."""
-
-    @property
-    def offset(self) -> int:
-        """The offset."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Its key."""
+class Record(Placed, Protocol):
+    """A record with its value."""
 
     @property
     def value(self) -> bytes | None:

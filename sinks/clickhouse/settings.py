@@ -2,11 +2,10 @@
 
 import ipaddress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from infra.settings import StageSettings
+from infra.settings import StageSettings, check_port, http_url
 
 
 class ClickHouseSettings(StageSettings):
@@ -42,18 +41,11 @@ class ClickHouseSettings(StageSettings):
     def _url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
-        parts = urlsplit(value.get_secret_value())
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            message = "expected http[s]://[user[:password]@]host[:port]"
-            raise ValueError(message)
+        parts = http_url(value.get_secret_value(), "http[s]://[user[:password]@]host[:port]")
         if parts.path not in {"", "/"} or parts.query or parts.fragment:
             message = "expected nothing behind the port: the database is CLICKHOUSE_DATABASE"
             raise ValueError(message)
-        try:
-            _ = parts.port
-        except ValueError as error:
-            message = "the port is not a number from 0 to 65535"
-            raise ValueError(message) from error
+        check_port(parts)
         return value
 
     @field_validator("clickhouse_database")

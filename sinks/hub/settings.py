@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from infra.redaction import SECRETS
-from infra.settings import StageSettings
+from infra.settings import StageSettings, http_url
 
 #: As long as what it signs: RFC 7518, 3.2.
 SECRET_BYTES = 32
@@ -87,10 +87,7 @@ class HubSettings(StageSettings):
     @classmethod
     def _url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            parts = urlsplit(value.get_secret_value())
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                message = "expected http://host:port or https://host:port"
-                raise ValueError(message)
+            http_url(value.get_secret_value(), "http://host:port or https://host:port")
         return value
 
     @field_validator("hub_host")

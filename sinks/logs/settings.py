@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from infra.settings import StageSettings
+from infra.settings import StageSettings, check_port, http_url
 from infra.sql_http import Address
 from sinks.logs.clickhouse import ClickHouse
 from sinks.logs.loki import Loki
@@ -43,22 +43,14 @@ class LogsSettings(StageSettings):
     def _url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None:
             return None
-        # never repeated: it may hold a password
-        parts = urlsplit(value.get_secret_value())
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            message = "expected http[s]://[user[:password]@]host[:port]"
-            raise ValueError(message)
+        parts = http_url(value.get_secret_value(), "http[s]://[user[:password]@]host[:port]")
         if parts.query or parts.fragment:
             message = "expected neither ? nor # in it"
             raise ValueError(message)
         if info.field_name == "clickhouse_url" and parts.path not in {"", "/"}:
             message = "expected nothing behind the port: the database is CLICKHOUSE_DATABASE"
             raise ValueError(message)
-        try:
-            _ = parts.port
-        except ValueError as error:
-            message = "the port is not a number from 0 to 65535"
-            raise ValueError(message) from error
+        check_port(parts)
         return value
 
     @model_validator(mode="after")

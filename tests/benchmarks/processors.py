@@ -47,10 +47,11 @@ from infra import topics
 from infra.kafka.admin import delete_topics, ensure_topics
 from infra.kafka.batches import BatchProducer, Record
 from infra.kafka.read import read_to_end
-from processors.events import RejectedTick, RouterTransition, Trade
+from processors.events import RejectedTick, Trade
 from processors.validate import Position, judge
 from tests.benchmarks.own_broker import own_broker
 from tests.benchmarks.work import KNOWN, OUTPUTS, WORKS, Sum, expected, found, raw_ticks
+from tests.processors.routes import TO_ALPACA
 
 FAUST_SHARE = 10
 HERE = "tests.benchmarks.contestants"
@@ -290,18 +291,7 @@ async def forwarding(servers: str, records: int) -> Result:
 
 
 FORWARD = Contestant("twinfeed", [sys.executable, "-m", "processors", "forward"], "forward")
-TO_ALPACA = RouterTransition(
-    epoch=1,
-    from_state="STARTUP",
-    to_state="PRIMARY_ACTIVE",
-    reason="recovered",
-    detail="for the benchmark",
-    detected_at_ns=0,
-    switched_at_ns=0,
-    by="router",
-    cause_offset=0,
-    generation=0,
-)
+
 
 Results = dict[tuple[str, str], list[Result]]
 

@@ -29,8 +29,9 @@ from infra import topics
 from infra.kafka.admin import ensure_topics
 from infra.kafka.batches import BatchProducer, Record
 from ingest.events import RawTick
-from processors.events import RoutedPrice, RouterTransition
+from processors.events import RoutedPrice
 from tests.benchmarks.own_broker import own_broker
+from tests.processors.routes import TO_ALPACA
 
 STAGES = ("validate", "forward")
 NS = 1_000_000_000
@@ -130,18 +131,7 @@ async def measure(servers: str, prefix: str, names: list[str], rate: int, rounds
     await ensure_topics(servers, prefix)
     producer = BatchProducer(servers, client_id="benchmark")
     await producer.start()
-    transition = RouterTransition(
-        epoch=1,
-        from_state="STARTUP",
-        to_state="PRIMARY_ACTIVE",
-        reason="startup",
-        detail="a benchmark",
-        detected_at_ns=0,
-        switched_at_ns=0,
-        by="router",
-        cause_offset=0,
-    )
-    told = Record(b"router", msgspec.json.encode(transition))
+    told = Record(b"router", msgspec.json.encode(TO_ALPACA))
     name, header = prefix + topics.TRANSITIONS.name, topics.TRANSITIONS.header
     await (await producer.send(name, 0, [told], header))
     consumer = AIOKafkaConsumer(bootstrap_servers=servers)

@@ -16,28 +16,15 @@ from infra.kafka.broker import Broker
 from infra.market_calendar import ALWAYS_OPEN
 from infra.topics import TICK_PARTITIONS, Topic
 from processors.desk import Desk
-from processors.events import RoutedPrice, RouterTransition, ValidTick
+from processors.events import RoutedPrice, ValidTick
 from processors.forward import route_of
 from processors.judge import Judge
 from processors.records import tick_record, transition_record
 from processors.validate import Position, judge_all
+from tests.processors.routes import TO_ALPACA
 from tests.processors.test_take_over import DEADLINE_S, NOON_S, SYMBOLS, Market, Workers
 
 pytestmark = pytest.mark.service
-
-#: Alpaca is routed from the beginning.
-SWITCH = RouterTransition(
-    epoch=1,
-    from_state="STARTUP",
-    to_state="PRIMARY_ACTIVE",
-    reason="startup",
-    detail="",
-    detected_at_ns=0,
-    switched_at_ns=0,
-    by="router",
-    cause_offset=0,
-    generation=1,
-)
 
 
 class Expected:
@@ -56,7 +43,7 @@ class Expected:
             declared.QUARANTINES: [],
         }
         for desk in self._desks:
-            desk.learn(route_of(SWITCH))
+            desk.learn(route_of(TO_ALPACA))
 
     def run(self, ticks: int) -> dict[tuple[Topic, int], list[Record]]:
         """Return the market's next valid ticks."""
@@ -100,7 +87,7 @@ async def test_kills_change_no_price_comparison_or_quarantine(
     chance = random.Random(7)
     async with Workers(kafka.bootstrap_servers, topics, tmp_path) as field:
         expected = Expected(7, field.partition)
-        await field.write({(declared.TRANSITIONS, 0): [transition_record(SWITCH)]})
+        await field.write({(declared.TRANSITIONS, 0): [transition_record(TO_ALPACA)]})
         worker = await field.start("one", "forward")
         for _ in range(3):
             for _ in range(chance.randrange(3, 9)):

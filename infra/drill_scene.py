@@ -65,7 +65,7 @@ class Scene:
         self._config = data / "prometheus.yml"
         self._routes = data / "alertmanager.yml"
         self._rules = data / "drill-rules"
-        self._without: str | None = None
+        self._apart: compressed.Apart | None = None
         self._changed = False
 
     @contextlib.asynccontextmanager
@@ -102,8 +102,7 @@ class Scene:
             case Asked(command, options):
                 await self._command(command, options)
             case Unwatched(job):
-                self._without = job
-                await self._configure(self._before)
+                await self._unwatch(job)
             case Misruled():
                 await self._configure(self._before, _MISRULED)
             case Garbled(topic):
@@ -119,7 +118,7 @@ class Scene:
             case Stopped(process):
                 self._signal(process, signal.SIGCONT)
             case Unwatched() | Misruled():
-                self._without = None
+                self._apart = None
                 await self._configure(self._before)
             case Asked() | Garbled():
                 pass  # what ends it is asked afterwards; what is written stays
@@ -160,6 +159,25 @@ class Scene:
         finally:
             await producer.stop()
 
+    async def _unwatch(self, job: str) -> None:
+        """Take a job's targets away, while Prometheus asks them."""
+        apart = self._apart = compressed.Apart(job, self._data / "drill-targets.yml")
+        apart.file.write_text(compressed.targets(self._before, job), encoding="utf-8")
+        await self._configure(self._before)
+        url = self._address("metrics").partition("/graph")[0] + "/api/v1/targets"
+        first: dict[str, str] = {}
+        last: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(RELOAD_S), aiohttp.ClientSession(trust_env=False) as http:
+                while not last or first.items() & last.items():
+                    await asyncio.sleep(LOOK_S)
+                    last = await _asked(http, url, job)
+                    first = first or last
+        except TimeoutError as error:
+            message = f"prometheus has not asked {job} again in {RELOAD_S:.0f} s"
+            raise Refusal(message, EX_UNAVAILABLE) from error
+        apart.file.write_text(compressed.NO_TARGETS, encoding="utf-8")
+
     async def _configure(self, config: str, *more: dict[str, Any]) -> None:
         """Give Prometheus its rules, divided by the factor, and others besides."""
         self._rules.mkdir(exist_ok=True)
@@ -170,7 +188,7 @@ class Scene:
         for name, rules in content.items():
             (self._rules / name).write_text(json.dumps(rules), encoding="utf-8")  # JSON is YAML
         text = compressed.prometheus(
-            config, factor=self._factor, rules_in=str(self._rules), without=self._without
+            config, factor=self._factor, rules_in=str(self._rules), apart=self._apart
         )
         self._config.write_text(text, encoding="utf-8")
         self._changed = True
@@ -221,6 +239,17 @@ async def _ping(socket: aiohttp.ClientWebSocketResponse) -> None:
     while True:
         await asyncio.sleep(PING_S)
         await socket.send_str(_PING)
+
+
+async def _asked(http: aiohttp.ClientSession, url: str, job: str) -> dict[str, str]:
+    """Return when Prometheus last asked each target of a job that it has from a file."""
+    async with http.get(url, params={"state": "active"}) as answer:
+        active = (await answer.json())["data"]["activeTargets"]
+    return {
+        each["scrapeUrl"]: each["lastScrape"]
+        for each in active
+        if each["scrapePool"] == job and "__meta_filepath" in each["discoveredLabels"]
+    }
 
 
 async def _told(http: aiohttp.ClientSession, url: str, pattern: str) -> str:

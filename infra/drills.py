@@ -403,6 +403,7 @@ DRILLS: tuple[Drill, ...] = (
         alert=ALL["X3"],
         what="Prometheus is not told of the hub",
         faults=(Unwatched("alpaca-hub"),),
+        begins_s=10,
         ends_s=5,
     ),
     Drill(
@@ -410,6 +411,7 @@ DRILLS: tuple[Drill, ...] = (
         what="Prometheus is not told of Alpaca's worker",
         faults=(Unwatched("alpaca-gateway"),),
         about={"metric": "alpaca_connection_status"},
+        begins_s=10,
         ends_s=5,
     ),
     Drill(

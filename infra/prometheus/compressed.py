@@ -8,7 +8,10 @@ seconds too: a price may be as late, and a sink as far behind, as in production.
 
 import json
 import re
+import textwrap
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from infra.prometheus.config import SCRAPE_SECONDS
@@ -17,8 +20,25 @@ from infra.slo.rules import seconds
 #: The shortest time from one scrape, or one evaluation, to the next.
 LEAST_S = 1.0
 _RANGE = re.compile(r"\[(\d+[smhd])(?::(\d+[smhd]))?\]")
-_JOB = r"(  - job_name: {}\n)(?:    .*\n)+"
+_TARGETS = r"(  - job_name: {}\n)    static_configs:\n((?:      .*\n)+)"
 _ALERTMANAGERS = ("group_wait", "group_interval", "repeat_interval")
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """A job whose targets stand in a file of their own.
+
+    Prometheus follows the file, so that they can be taken away while all else stays as it is. By a
+    new configuration it would begin to scrape the job anew, and of a target that goes before it
+    was asked again it would not be marked that its series have ended: for five minutes they would
+    look alive.
+    """
+
+    job: str
+    file: Path
+
+
+NO_TARGETS = "[]\n"
 
 
 def duration(length_s: float) -> str:
@@ -65,14 +85,14 @@ def expression(expr: str, factor: float) -> str:
     return _RANGE.sub(divided, expr)
 
 
-def prometheus(config: str, *, factor: float, rules_in: str, without: str | None = None) -> str:
+def prometheus(config: str, *, factor: float, rules_in: str, apart: Apart | None = None) -> str:
     """Return a configuration that scrapes faster and takes other files of rules.
 
     Args:
         config: as `infra.prometheus.config` writes it.
         factor: how many times faster.
         rules_in: the directory of the files of rules.
-        without: a job whose targets are not scraped any more.
+        apart: a job whose targets stand in a file of their own.
 
     """
     every = duration(scrape_seconds(factor))
@@ -81,12 +101,18 @@ def prometheus(config: str, *, factor: float, rules_in: str, without: str | None
         r"scrape_timeout: .*": f"scrape_timeout: {every}",
         r"  - '.*/\*\.(yml)'": rf"  - '{rules_in}/*.\1'",
     }
-    if without:
-        # the job stays: with it would go the marks that its series have ended, for five minutes
-        changes[_JOB.format(re.escape(without))] = r"\1"
+    if apart:
+        found = f"    file_sd_configs:\n      - files: ['{apart.file}']\n"
+        changes[_TARGETS.format(re.escape(apart.job))] = rf"\1{found}"
     for pattern, text in changes.items():
         config = re.sub(pattern, text, config)
     return config
+
+
+def targets(config: str, job: str) -> str:
+    """Return a job's targets, as a file of them has them."""
+    found = re.search(_TARGETS.format(re.escape(job)), config)
+    return textwrap.dedent(found[2]) if found else NO_TARGETS
 
 
 def alertmanager(config: str, factor: float) -> str:

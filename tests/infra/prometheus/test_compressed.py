@@ -66,24 +66,38 @@ def test_routes_wait_less() -> None:
     assert route["routes"][0]["group_interval"] == "333ms"
 
 
-def test_a_job_can_be_left_without_targets() -> None:
-    """It alone, and it is there still, so that its series are known to have ended."""
-    text = compressed.prometheus(CONFIG, factor=1, rules_in="/r", without="alpaca-router")
+def test_a_jobs_targets_can_stand_in_a_file() -> None:
+    """Its alone, and all of them; of a job that is not there, none."""
+    apart = compressed.Apart("alpaca-router", Path("/t/targets.yml"))
+    text = compressed.prometheus(CONFIG, factor=1, rules_in="/r", apart=apart)
     jobs = {job["job_name"]: job for job in yaml.safe_load(text)["scrape_configs"]}
     assert list(jobs) == list(JOBS)
-    assert [name for name, job in jobs.items() if "static_configs" not in job] == ["alpaca-router"]
+    (job,) = [job for job in jobs.values() if "static_configs" not in job]
+    files = [{"files": ["/t/targets.yml"]}]
+    assert job == {"job_name": "alpaca-router", "file_sd_configs": files}
+    before = {job["job_name"]: job for job in yaml.safe_load(CONFIG)["scrape_configs"]}
+    moved = yaml.safe_load(compressed.targets(CONFIG, "alpaca-router"))
+    assert moved == before["alpaca-router"]["static_configs"]
+    assert yaml.safe_load(compressed.targets(CONFIG, "nobody")) == []
     assert "scrape_interval: 5000ms" in text
     assert "  - '/r/*.yml'" in text
 
 
 @pytest.mark.service
+@pytest.mark.parametrize("apart", [None, "alpaca-hub"])
 @pytest.mark.parametrize("factor", [1, 30, 60])
-def test_promtool_accepts_it(monitoring: Monitoring, tmp_path: Path, factor: float) -> None:
-    """The rules and the configuration that names them."""
+def test_promtool_accepts_it(
+    monitoring: Monitoring, tmp_path: Path, factor: float, apart: str | None
+) -> None:
+    """The rules and the configuration that names them, and a file of targets."""
     for name, content in compressed.rules(files(), factor).items():
         (tmp_path / name).write_text(json.dumps(content))
     config = tmp_path / "prometheus.yaml"
-    config.write_text(compressed.prometheus(CONFIG, factor=factor, rules_in=str(tmp_path)))
+    aside = compressed.Apart(apart, tmp_path / "targets.json") if apart else None
+    if aside:
+        aside.file.write_text(json.dumps(yaml.safe_load(compressed.targets(CONFIG, aside.job))))
+    text = compressed.prometheus(CONFIG, factor=factor, rules_in=str(tmp_path), apart=aside)
+    config.write_text(text)
     checked = subprocess.run(
         [monitoring.promtool, "check", "config", config],
         capture_output=True,

@@ -29,6 +29,8 @@ def find() -> str:
         if not done.returncode and (found := shutil.which("chromium")):
             return found
     pytest.skip(f"Chromium could not be installed: {done.stderr[-300:]}")
+
+
 #: How long a page may take to say something, where nothing is said of it: pages ask every few
 #: seconds, and the machine may be busy.
 WITHIN_MS = 20_000

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 #: No sandbox, because tests run as root in containers; and nothing is looked up on the network.
 OPTIONS = (
@@ -31,9 +31,15 @@ def find() -> str:
     pytest.skip(f"Chromium could not be installed: {done.stderr[-300:]}")
 
 
+#: How long a page may take to say something, where nothing is said of it: pages ask every few
+#: seconds, and the machine may be busy.
+WITHIN_MS = 20_000
+
+
 @contextlib.asynccontextmanager
 async def browsing(chromium: str) -> AsyncIterator[Browser]:
     """A browser that is closed at the end."""
+    expect.set_options(timeout=WITHIN_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=[*OPTIONS])
         try:

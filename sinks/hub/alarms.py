@@ -4,12 +4,15 @@ from typing import Final
 
 import msgspec
 
+from infra.clock import NS
 from infra.prometheus.runbooks import runbook
 from sinks.events import AlertAcknowledged, AlertEvent, AlertFired, AlertPaged, AlertResolved
 from sinks.hub import words
 
 #: Of the one that always fires, to prove that alerts arrive.
 ALWAYS: Final = "none"
+#: For so long one telling of it counts: Alertmanager tells the history of it again once a day.
+HEARD_NS: Final = 25 * 3600 * NS
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -35,8 +38,14 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Alerts(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What fires now, as far as the history of alerts tells, the latest first."""
+    """What fires now, as far as the history of alerts tells, the latest first.
 
+    Attributes:
+        known: whether the history would tell of one: the alert that always fires does fire there.
+
+    """
+
+    known: bool
     count: int
     alerts: list[Alarm]
 
@@ -73,7 +82,14 @@ class Alarms:
         taken = self._taken.get(paged.incident_key) if paged else None
         return taken.who if taken and taken.at_ns >= fired.started_at_ns else None
 
-    def told(self) -> Alerts:
+    def known(self, now_ns: int) -> bool:
+        """Return whether we are told of alerts at all, so that silence means that none fires."""
+        return any(
+            each.severity == ALWAYS and now_ns - each.told_at_ns <= HEARD_NS
+            for each in self._firing.values()
+        )
+
+    def told(self, now_ns: int) -> Alerts:
         """Return what there is for somebody to do."""
         found = [
             Alarm(
@@ -91,7 +107,7 @@ class Alarms:
             for each in self.firing()
             if each.severity != ALWAYS
         ]
-        return Alerts(count=len(found), alerts=found)
+        return Alerts(known=self.known(now_ns), count=len(found), alerts=found)
 
     def _outdated(self, event: AlertFired | AlertResolved) -> bool:
         known = self._firing.get(event.fingerprint)

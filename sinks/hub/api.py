@@ -72,7 +72,7 @@ class Api:
             "realtime": self._realtime,
             "symbols": lambda _: health.symbols(self._hub),
             "serviceLevels": lambda _: known.levels(),
-            "alerts": lambda _: self._hub.alarms.told(),
+            "alerts": self._hub.alarms.told,
             "activeSymbols": lambda now: health.active(self._hub, now),
         }
 

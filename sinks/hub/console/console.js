@@ -301,7 +301,7 @@ function element(name, text, found) {
   return node;
 }
 
-function paintAlerts({ count, alerts }) {
+function paintAlerts({ known, count, alerts }) {
   const made = alerts.map((each) => {
     const item = document.createElement("li");
     const taken = each.acknowledgedBy ? `taken on by ${each.acknowledgedBy}` : "nobody has taken it on";
@@ -315,7 +315,9 @@ function paintAlerts({ count, alerts }) {
   });
   by("alerts").replaceChildren(...made);
   const names = alerts.map((each) => each.name).join(", ");
-  set(by("alerts-said"), count ? `${count} ${count === 1 ? "fires" : "fire"}: ${names}` : "None fires.");
+  const firing = count ? `${count} ${count === 1 ? "fires" : "fire"}: ${names}` : "None fires.";
+  const last = count ? ` Fired last: ${names}` : "";
+  set(by("alerts-said"), known ? firing : `Not known: nobody tells this hub of alerts.${last}`);
 }
 
 async function askAlerts() {

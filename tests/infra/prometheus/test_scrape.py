@@ -1,9 +1,7 @@
 """A real Prometheus reads a process's metrics over HTTPS, if it has what is asked for."""
 
 import asyncio
-import contextlib
-import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +15,22 @@ from infra.prometheus.config import Access, render
 from infra.settings import StageSettings
 from infra.stack.toolchain import Monitoring
 from infra.telemetry import Meters, StatusServer
-
-
-@contextlib.asynccontextmanager
-async def _prometheus(
-    monitoring: Monitoring, directory: Path, port: int, config: Mapping[str, Any]
-) -> AsyncIterator[str]:
-    file, log = directory / "prometheus.json", directory / "prometheus.log"
-    file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
-    with log.open("wb") as out:
-        process = await asyncio.create_subprocess_exec(
-            str(monitoring.prometheus),
-            f"--config.file={file}",
-            f"--storage.tsdb.path={directory / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        yield f"http://127.0.0.1:{port}/api/v1/targets"
-    finally:
-        assert process.returncode is None, log.read_text()
-        process.terminate()
-        await asyncio.wait_for(process.wait(), 30)
+from tests.infra.prometheus.running import prometheus
 
 
 async def _scraped(url: str, targets: int) -> dict[str, tuple[str, str]]:
     """Return each job's health and last error, once all of them have been tried."""
     async with asyncio.timeout(60), aiohttp.ClientSession(trust_env=False) as http:
         while True:
-            with contextlib.suppress(aiohttp.ClientConnectorError):  # it does not listen yet
-                async with http.get(url) as answer:
-                    found = (await answer.json())["data"]["activeTargets"] if answer.ok else []
-                told = {
-                    target["labels"]["job"]: (target["health"], target["lastError"])
-                    for target in found
-                    if target["health"] != "unknown"
-                }
-                if len(told) == targets:
-                    return told
+            async with http.get(url) as answer:
+                found = (await answer.json())["data"]["activeTargets"]
+            told = {
+                target["labels"]["job"]: (target["health"], target["lastError"])
+                for target in found
+                if target["health"] != "unknown"
+            }
+            if len(told) == targets:
+                return told
             await asyncio.sleep(0.05)
 
 
@@ -107,8 +82,8 @@ async def test_prometheus_reads_with_the_right_credentials(
         ],
     }
     try:
-        async with _prometheus(monitoring, tmp_path, free_port(), config) as url:
-            told = await _scraped(url, len(jobs))
+        async with prometheus(monitoring, tmp_path, free_port(), config) as url:
+            told = await _scraped(f"{url}/api/v1/targets", len(jobs))
     finally:
         await server.stop()
     assert told["token"] == told["password"] == ("up", "")

@@ -1,5 +1,6 @@
 """The official client of SignalR, in Node."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +16,8 @@ def official_client() -> tuple[str, ...]:
     node, npm = shutil.which("node"), shutil.which("npm")
     if not node or not npm:
         pytest.skip("the official SignalR client needs node and npm, which are not on PATH")
-    if not (OFFICIAL / "node_modules" / "@microsoft" / "signalr").is_dir():
+    wanted = json.loads((OFFICIAL / "package.json").read_text())["dependencies"]
+    if not all((OFFICIAL / "node_modules" / name).is_dir() for name in wanted):
         command = [npm, "ci", "--silent", "--ignore-scripts"]
         done = subprocess.run(
             command, cwd=OFFICIAL, capture_output=True, text=True, check=False, timeout=120

@@ -22,7 +22,7 @@ from tests.sinks.hub.prices import SESSION, price, transition
 from tests.sinks.hub.promised import knowing
 from tests.sinks.hub.running import running, write
 from tests.sinks.hub.tokens import SECRET, a_token, an_admin
-from tests.sinks.hub.told import PAGED, fired, over, taken
+from tests.sinks.hub.told import PAGED, fired, over, taken, watchdog
 
 #: Two alerts, the second of which began later.
 FIRING = fired(name="AlpacaNoMessages"), fired("b", 2, "AlpacaDisconnected")
@@ -49,6 +49,28 @@ async def says(page: Page, symbol: str, text: str, within_s: float = 10) -> None
     await expect(row).to_contain_text(text, timeout=within_s * 1000)
 
 
+async def alerts_are_seen(page: Page, kafka: Broker, topics: str) -> None:
+    """See what fires, who took it on, and that silence is no news where nobody tells of alerts."""
+    await write(kafka, topics, declared.ALERTS, *FIRING)
+    alerts = page.get_by_role("list", name="Alerts").get_by_role("listitem")
+    await expect(alerts).to_have_count(2)
+    await expect(alerts.first).to_contain_text("RUNBOOK-002.md#alpacadisconnected")
+    await write(kafka, topics, declared.ALERTS, over("b", 2))
+    await expect(alerts).to_have_text([re.compile("high: AlpacaNoMessages")])
+    said = page.locator("#alerts-said")
+    unknown = "Not known: nobody tells this hub of alerts."
+    await expect(said).to_have_text(f"{unknown} Fired last: AlpacaNoMessages")
+    await write(kafka, topics, declared.ALERTS, watchdog(now_ns()))
+    await write(kafka, topics, declared.ALERTS, PAGED, taken(3))
+    await expect(alerts).to_contain_text("taken on by ann")
+    await expect(said).to_have_text("1 fires: AlpacaNoMessages")
+    await write(kafka, topics, declared.ALERTS, over())
+    await expect(alerts).to_have_count(0)
+    await expect(said).to_have_text("None fires.")
+    await write(kafka, topics, declared.ALERTS, over("w"))
+    await expect(said).to_have_text(unknown)
+
+
 @pytest.mark.service
 async def test_a_failover_is_seen(
     chromium: str, kafka: Broker, topics: str, free_port: Callable[[], int]
@@ -62,7 +84,6 @@ async def test_a_failover_is_seen(
         page = await browser.new_page()
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        await write(kafka, topics, declared.ALERTS, *FIRING)
         async with running(kafka, topics, ports) as first:
             await page.goto(f"http://127.0.0.1:{ports[0]}/")
             await says(page, "AAPL", "LIVE")
@@ -70,18 +91,7 @@ async def test_a_failover_is_seen(
             badge = page.locator("#badge")
             await expect(badge).to_have_text("LIVE")
 
-            alerts = page.get_by_role("list", name="Alerts").get_by_role("listitem")
-            await expect(alerts).to_have_count(2)
-            await expect(alerts.first).to_contain_text("RUNBOOK-002.md#alpacadisconnected")
-            await write(kafka, topics, declared.ALERTS, over("b", 2))
-            await expect(alerts).to_have_text([re.compile("high: AlpacaNoMessages")])
-            await write(kafka, topics, declared.ALERTS, PAGED, taken(3))
-            await expect(alerts).to_contain_text("taken on by ann")
-            said = page.locator("#alerts-said")
-            await expect(said).to_have_text("1 fires: AlpacaNoMessages")
-            await write(kafka, topics, declared.ALERTS, over())
-            await expect(alerts).to_have_count(0)
-            await expect(said).to_have_text("None fires.")
+            await alerts_are_seen(page, kafka, topics)
 
             await write(kafka, topics, declared.TRANSITIONS, transition("FALLBACK_ACTIVE", 2))
             await says(page, "AAPL", "DELAYED", within_s=2)
@@ -118,7 +128,8 @@ async def test_what_is_done_by_keyboard_on_a_phone(chromium: str) -> None:
         browsing(chromium) as browser,
     ):
         hub.broadcast.hub.switch(transition("PRIMARY_ACTIVE", 1))
-        hub.broadcast.hub.alarms.take(fired())
+        for alert in (watchdog(now_ns()), fired()):
+            hub.broadcast.hub.alarms.take(alert)
         hub.broadcast.put([fresh("AAPL", 190.5, 1), fresh("MSFT", 410, 1)])
         page = await browser.new_page(viewport={"width": 360, "height": 740})
         await page.goto(hub.url)

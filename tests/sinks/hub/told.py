@@ -1,5 +1,7 @@
 """Alerts for the hub's tests, as their history tells them."""
 
+import msgspec
+
 from sinks.events import AlertAcknowledged, AlertFired, AlertPaged, AlertResolved
 
 
@@ -17,6 +19,12 @@ def fired(fingerprint: str = "a", since: int = 1, name: str = "Mute") -> AlertFi
         summary="in words",
         description="",
     )
+
+
+def watchdog(told_at_ns: int) -> AlertFired:
+    """The alert that always fires, as the history told of it last."""
+    always = fired("w", name="Watchdog")
+    return msgspec.structs.replace(always, severity="none", told_at_ns=told_at_ns)
 
 
 def over(fingerprint: str = "a", since: int = 1) -> AlertResolved:

@@ -94,26 +94,37 @@ def pending(files: Iterable[SchemaFile], applied: Mapping[str, str]) -> list[Sch
 
 
 _SENT = re.compile(
-    r"^(CREATE TABLE IF NOT EXISTS|CREATE OR REPLACE VIEW|ALTER TABLE) (\w+)", re.MULTILINE
+    r"^(CREATE TABLE IF NOT EXISTS|CREATE MATERIALIZED VIEW IF NOT EXISTS|CREATE OR REPLACE VIEW"
+    r"|ALTER TABLE) (\w+)",
+    re.MULTILINE,
 )
+_COPIES = re.compile(r"^INSERT INTO \w+ \([^)]+\)\s+SELECT .*^FROM (\w+)", re.MULTILINE | re.DOTALL)
 
 
-def on_cluster(statement: str, cluster: str | None) -> str:
+def on_cluster(statement: str, cluster: str | None) -> list[str]:
     """Return a statement of a file as it is sent to a cluster; as it stands without one.
+
+    What copies rows from one table to another is done on one server, and replicated from there;
+    this server first fetches what others have written.
 
     Raises:
         SchemaError: the statement is none that could be sent to all of a cluster.
 
     """
     if cluster is None:
-        return statement
+        return [statement]
+    if copies := _COPIES.match(statement):
+        return [f"SYSTEM SYNC REPLICA {copies[1]}", statement]
     sent, count = _SENT.subn(rf"\1 \2 ON CLUSTER '{cluster}'", statement)
     if count != 1:
-        message = f"expected a CREATE TABLE, a CREATE VIEW or an ALTER TABLE: {statement[:60]}"
+        message = (
+            "expected a CREATE TABLE, a CREATE VIEW, an ALTER TABLE, or an INSERT of another's "
+            f"rows: {statement[:60]}"
+        )
         raise SchemaError(message)
     # without arguments: the server's own default_replica_path, by the table's uuid
     sent = re.sub(r"^ENGINE = (?=\w*MergeTree)", "ENGINE = Replicated", sent, flags=re.MULTILINE)
-    return sent.replace("non_replicated_deduplication_window", "replicated_deduplication_window")
+    return [sent.replace("non_replicated_deduplication_window", "replicated_deduplication_window")]
 
 
 def apply(database: Database, files: Iterable[SchemaFile], cluster: str | None = None) -> list[str]:
@@ -128,14 +139,19 @@ def apply(database: Database, files: Iterable[SchemaFile], cluster: str | None =
         SchemaError: as `pending` does.
 
     """
-    database.execute(on_cluster(_LEDGER, cluster))
+    _run(database, _LEDGER, cluster)
     rows = database.rows("SELECT name, checksum FROM schema_files FINAL")
     applied = {name: checksum for name, checksum in rows}  # noqa: C416  # of rows, not of pairs
     names = []
     for file in pending(files, applied):
         for statement in split(file.text):
-            database.execute(on_cluster(statement, cluster))
+            _run(database, statement, cluster)
         line = f'{{"name":"{file.name}","checksum":"{file.checksum}"}}'
         database.insert("schema_files", [line.encode()])
         names.append(file.name)
     return names
+
+
+def _run(database: Database, statement: str, cluster: str | None) -> None:
+    for sent in on_cluster(statement, cluster):
+        database.execute(sent)

@@ -164,21 +164,42 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
             self._meters.set("pipeline_sink_pending_records", 0, sink="clickhouse")
 
     async def _insist(self, batch: Batch) -> list[Refused] | None:
-        """Write `batch`, however long it takes; None when told to give up before it is written."""
+        """Write `batch`, however long it takes; None when told to give up before it is written.
+
+        Meanwhile nothing is fetched, so that what waits is bounded by one batch and what the client
+        had fetched already; the partitions stay ours, by heartbeats.
+        """
+        paused: set[TopicPartition] = set()
+        try:
+            return await self._try(batch, paused)
+        finally:
+            self._reader.resume(*(paused & self._reader.assignment()))
+
+    async def _try(self, batch: Batch, paused: set[TopicPartition]) -> list[Refused] | None:
         pause, longest = self._retry_s
+        failures = 0
         while True:
             began_ns = now_ns()
             try:
                 refused = await self._write(batch)
             except StoreUnavailableError as error:
                 self._meters.add("pipeline_sink_write_failures_total", sink="clickhouse")
-                _log.warning(
-                    "write_failed", error=str(error), records=batch.records, again_in_s=pause
-                )
+                failures += 1
+                if _worth_a_line(failures):
+                    _log.warning(
+                        "write_failed",
+                        error=str(error),
+                        records=batch.records,
+                        failures=failures,
+                        again_in_s=pause,
+                    )
                 self._store_away = True
+                if not paused:
+                    paused |= self._reader.assignment()
+                    self._reader.pause(*paused)
             else:
                 if self._store_away:
-                    _log.info("write_recovered", records=batch.records)
+                    _log.info("write_recovered", records=batch.records, failures=failures)
                 self._store_away = False
                 self._wrote_ns = (began_ns, now_ns())
                 return refused
@@ -233,6 +254,11 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         """Be ready, with whatever was assigned: none is fine where there are many members."""
         _log.info("partitions_assigned", partitions=len(assigned))
         self._assigned = True
+
+
+def _worth_a_line(failures: int) -> bool:
+    """Tell whether to say so: at the first, second, fourth, eighth ... failure in a row."""
+    return failures & (failures - 1) == 0
 
 
 async def happens(event: asyncio.Event, *, within: float) -> bool:

@@ -39,7 +39,7 @@ _PLACES = {
     "symbol": "the stock",
 }
 #: Not for analysts.
-HIDDEN = frozenset({"schema_files"})
+HIDDEN = frozenset({"schema_files", "trade_amendments_filled"})
 
 
 class Result(NamedTuple):

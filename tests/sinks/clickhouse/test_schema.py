@@ -20,6 +20,8 @@ TWO = SchemaFile("0002_two.sql", "CREATE TABLE c;")
 
 IDEMPOTENT = re.compile(
     r"^CREATE OR REPLACE VIEW \w+\n"
+    r"|^CREATE MATERIALIZED VIEW IF NOT EXISTS \w+ TO \w+\n"
+    r"|^INSERT INTO \w+ \([^)]+\)\s+SELECT "  # into a table that knows its rows again
     r"|^ALTER TABLE \w+\s+(ADD COLUMN IF NOT EXISTS|MODIFY COMMENT|COMMENT COLUMN|MODIFY TTL) ",
     re.MULTILINE,
 )
@@ -104,17 +106,23 @@ STATEMENTS = [statement for file in schema.read() for statement in split(file.te
 def test_the_same_files_serve_a_cluster() -> None:
     """Every statement goes to all of it, and every table is replicated."""
     for statement in STATEMENTS:
-        sent = on_cluster(statement, "{cluster}")
+        *first, sent = on_cluster(statement, "{cluster}")
+        if statement.startswith("INSERT"):
+            assert first == ["SYSTEM SYNC REPLICA valid_ticks"]
+            assert sent == statement
+            continue
+        assert first == []
         assert sent.count(" ON CLUSTER '{cluster}'") == 1
         assert ("ENGINE = ReplicatedReplacingMergeTree\n" in sent) == ("ENGINE = " in statement)
         assert "non_replicated" not in sent
-        assert on_cluster(statement, None) == statement
+    assert [on_cluster(statement, None) for statement in STATEMENTS] == [[s] for s in STATEMENTS]
 
 
 def test_what_would_reach_one_server_alone_is_refused() -> None:
     """A file may do nothing that the others of a cluster would not do."""
-    with pytest.raises(SchemaError, match="expected a CREATE TABLE"):
-        on_cluster("INSERT INTO t SELECT 1", "main")
+    for statement in ("INSERT INTO t SELECT 1", "DROP TABLE t", "OPTIMIZE TABLE t"):
+        with pytest.raises(SchemaError, match="expected a CREATE TABLE"):
+            on_cluster(statement, "main")
 
 
 def test_a_cluster_is_brought_up_to_date_as_one() -> None:
@@ -131,9 +139,11 @@ def test_the_engine_can_read_what_a_cluster_is_sent(clickhouse: EngineProcess) -
     """By its own parser; there is no second server here to run it on."""
     with clickhouse.client() as client:
         for statement in STATEMENTS:
-            sent = on_cluster(statement, "main")
-            read = client.query("SELECT formatQuery({q:String})", parameters={"q": sent})
-            assert "ON CLUSTER main" in read.result_rows[0][0]
+            for sent in on_cluster(statement, "main"):
+                read = client.query("SELECT formatQuery({q:String})", parameters={"q": sent})
+                whole = read.result_rows[0][0]
+                assert ("ON CLUSTER main" in whole) == ("ON CLUSTER 'main'" in sent)
+                assert ("ENGINE = Replicated" in whole) == ("ENGINE = " in statement)
 
 
 @pytest.mark.service

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError
+from structlog.testing import capture_logs
 
 from infra.telemetry import Meters
 from sinks.clickhouse import sink as module
@@ -28,6 +29,7 @@ class Reader:
         self.committed: dict[TopicPartition, int] = {}
         self.refuses = False
         self.listener: Sink | None = None
+        self.paused: set[TopicPartition] = set()
 
     def subscribe(self, topics: Collection[str], listener: Sink) -> None:
         """Remember who is to be told."""
@@ -38,9 +40,20 @@ class Reader:
         """Return what is owned."""
         return self.owned
 
+    def pause(self, *places: TopicPartition) -> None:
+        """Fetch no more of these."""
+        assert set(places) <= self.owned
+        self.paused |= set(places)
+
+    def resume(self, *places: TopicPartition) -> None:
+        """Fetch them again."""
+        assert set(places) <= self.owned
+        self.paused -= set(places)
+
     async def getmany(self, **_: object) -> Mapping[TopicPartition, list[Record]]:
         """Return what comes next; nothing when there is no more."""
         await asyncio.sleep(0)
+        assert not self.paused
         return {HERE: list(self.fetches.pop(0))} if self.fetches else {}
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -162,6 +175,47 @@ async def test_a_store_that_is_away_is_waited_for() -> None:
     assert rig.sink.waiting_for() is None
     assert rig.metric(FAILURES) == 3
     assert rig.store.column("raw_ticks", "offset") == [b"0", b"1"]
+
+
+async def test_nothing_is_fetched_while_the_store_is_away() -> None:
+    """All partitions pause with the first failure, and go on when it is over."""
+    rig = Rig(Reader(some(2), some(2, first=2)))
+    rig.store.away = 5
+    paused: list[set[TopicPartition]] = []
+
+    def written() -> bool:
+        paused.append(set(rig.reader.paused))
+        return rig.reader.committed == {HERE: 4}
+
+    await rig.run_until(written)
+    assert {HERE, THERE} in paused
+    assert rig.reader.paused == set()
+
+
+async def test_a_partition_that_went_away_meanwhile_is_not_resumed() -> None:
+    """The client refuses to resume what it does not own."""
+    rig = Rig(Reader(some(2)))
+    rig.store.away = 10**9
+    running = asyncio.create_task(rig.sink.run(rig.stop))
+    async with asyncio.timeout(5):
+        while not rig.reader.paused:
+            await asyncio.sleep(0)
+        rig.reader.owned = {THERE}
+        await rig.sink.on_partitions_revoked([HERE])
+        rig.reader.paused -= {HERE}
+        assert rig.reader.paused == set()
+        rig.stop.set()
+        await running
+
+
+async def test_a_store_that_stays_away_is_told_of_ever_less_often() -> None:
+    """At the first failure, and each time that there are twice as many, with their number."""
+    rig = Rig(Reader(some(2)))
+    rig.store.away = 20
+    with capture_logs() as lines:
+        await rig.run_until(lambda: rig.reader.committed == {HERE: 2})
+    said = [(line["event"], line["failures"]) for line in lines if "failures" in line]
+    assert said == [("write_failed", n) for n in (1, 2, 4, 8, 16)] + [("write_recovered", 20)]
 
 
 async def test_a_store_that_stays_away_does_not_hold_the_process() -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final, TextIO
 import structlog
 
 from infra.redaction import REDACTED, SECRETS, Secrets, is_sensitive
+from infra.traces.current import current
 
 #: A text in a line has at most so many characters, a collection so many members, at such a depth.
 TEXT: Final = 16 * 1024
@@ -98,7 +99,9 @@ def line(event: Mapping[str, Any], service: str, secrets: Secrets = SECRETS) -> 
 
 
 def current_span() -> tuple[int, int] | None:
-    """Return OpenTelemetry's span that is under way, where somebody has loaded OpenTelemetry."""
+    """Return the span that is under way: ours, or that of who has loaded OpenTelemetry."""
+    if (ours := current()) is not None:
+        return ours
     trace = sys.modules.get("opentelemetry.trace")
     context = trace.get_current_span().get_span_context() if trace else None
     return (context.trace_id, context.span_id) if context and context.is_valid else None

@@ -99,6 +99,8 @@ SIMULATED_KEYS: Final = {
 }
 #: Where, under the data directory, what tokens are signed with is kept; made at the first start.
 HUB_SECRET_FILE: Final = "hub-secret"  # noqa: S105  # a name
+#: Where, under the data directory, each process has a place for temporary files.
+SCRATCH: Final = "tmp"
 #: The simulated market never closes.
 SIMULATED_MARKET: Final = {"MARKET_HOURS": "always"}
 #: There is one worker a stage here: after a crash it goes on at once, under the same name.
@@ -145,6 +147,7 @@ class Process:
         stop_seconds: how long it may take to end by itself.
         metrics: where its metrics are, if it has any.
         directory: where it is started; None for where the stack was.
+        scratch: where its temporary files go, its own alone; emptied whenever it is started.
         essential: whether the stack is of no use without it.
 
     """
@@ -158,6 +161,7 @@ class Process:
     stop_seconds: float = STAGE_STOP_SECONDS
     metrics: str | None = None
     directory: Path | None = None
+    scratch: Path | None = None
     essential: bool = True
 
 
@@ -258,7 +262,10 @@ def plan(settings: StackSettings) -> Plan:
     )
     running = {process.name for process in processes}
     return Plan(
-        processes=processes,
+        processes=tuple(
+            replace(process, scratch=settings.data / SCRATCH / process.name)
+            for process in processes
+        ),
         ports={
             number + settings.port_offset: purpose
             for name, ports in PORTS.items()

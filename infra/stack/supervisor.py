@@ -11,6 +11,7 @@ and kills it when its time is up; after `STOP_SECONDS` all that is left is kille
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -224,6 +225,8 @@ class _Keeper:
 
     async def _run(self) -> int:
         self._output.fresh()
+        if self.process.scratch:
+            _empty(self.process.scratch)  # what was killed has put nothing away
         process, said, pipe = await self._spawn()
         self._running, self._ready_at = process, None
         self._note(state=State.STARTING, pid=process.pid, started_at=time.time(), detail="")
@@ -353,7 +356,13 @@ def visible(environment: Mapping[str, str], process: Process) -> dict[str, str]:
     """Return what a process gets to see of the environment, with its own settings on top."""
     withheld = set(SECRETS) - set(process.secrets)
     inherited = {name: value for name, value in environment.items() if name not in withheld}
-    return {**inherited, **process.env}
+    scratch = {"TMPDIR": str(process.scratch)} if process.scratch else {}
+    return {**inherited, **scratch, **process.env}
+
+
+def _empty(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True, exist_ok=True)
 
 
 def _signal(pid: int, which: signal.Signals) -> None:

@@ -15,12 +15,13 @@ from infra import topics
 from infra.clock import now_ns
 from infra.fence import Story
 from infra.kafka.read import follow, read_to_end
+from infra.traces.current import within
 from infra.traces.settings import TraceSettings
 from infra.traces.span import parse
 from processors import forward
 from processors.app.memory import Memory
 from processors.app.stage import Stage
-from processors.app.traces import Cause, Passage, RawPlace, Switch
+from processors.app.traces import Cause, Passage, RawPlace, Switch, switch_context
 from processors.chunks import CHUNK_RECORDS
 from processors.compare import PAGES, Page
 from processors.deliver import CHUNKS_UNDER_WAY
@@ -200,7 +201,9 @@ class Forward(Stage):
                 prices += (price for price in unsent if price is desk.book.routed[price.symbol])
                 if self._has_waited(partition, desk, now):
                     prices += desk.pass_to(now, now)
-                    log.info("switched", partition=partition, **desk.route._asdict())
+                    cause = self._causes.get(desk.route.epoch)
+                    with within(switch_context(cause, self.name, partition) if cause else None):
+                        log.info("switched", partition=partition, **desk.route._asdict())
                 passage = None
                 if prices or desk.taken:
                     passage = self.passage([], _raw_place, self._switches.get(partition))

@@ -17,9 +17,11 @@ from infra.catalogue import ROUTER_STATES
 from infra.clock import now_ns
 from infra.kafka.batches import Record
 from infra.kafka.read import read_to_end
+from infra.traces.current import within
 from infra.traces.settings import TraceSettings
 from processors.app.route_logs import KafkaLogs
 from processors.app.stage import Stage
+from processors.app.traces import transition_context
 from processors.deliver import end_process
 from processors.events import SessionChanged
 from processors.evidence import NS
@@ -183,7 +185,8 @@ class Route(Stage):
         ):
             if duration_ns is not None:
                 meters.observe(name, duration_ns / NS)
-        log.info("switched", **msgspec.to_builtins(transition))
+        with within(transition_context(transition) if self.tracer else None):
+            log.info("switched", **msgspec.to_builtins(transition))
 
     def before_scrape(self) -> None:
         """Accrue the time spent in the present state, and look whether the market is open."""

@@ -21,6 +21,7 @@ from infra.kafka.batches import BatchProducer, Record
 from infra.process import live, no_broker
 from infra.settings import EX_SOFTWARE
 from infra.telemetry import Meters
+from infra.traces.current import taking
 from infra.traces.settings import TraceSettings
 from infra.traces.tracer import open_tracer
 from processors.app.traces import Passage, RawPlace, Switch
@@ -115,7 +116,8 @@ class Stage:
             return decoder.decode(record.value)
         except UNREADABLE as error:
             place = f"{record.topic}/{record.partition}/{record.offset}"
-            log.warning("record_unreadable", place=place, error=str(error))
+            with taking(record, self.name):
+                log.warning("record_unreadable", place=place, error=str(error))
             self.count("dead_letter")
             return None
 

@@ -117,6 +117,11 @@ def transition_span(transition: RouterTransition, end_ns: int) -> Span:
     )
 
 
+def switch_context(cause: Cause, stage: str, partition: int) -> Context:
+    """Return the span of a transition's coming into force in a partition."""
+    return process_context(cause.record, cause.parent, f"{stage} in partition {partition}")
+
+
 class Passage:
     """A chunk's traced records on their way through a stage; told once what came of them is out.
 
@@ -235,8 +240,7 @@ class Passage:
             if cause is None:
                 self._switch = None
                 continue
-            who = f"{self._stage} in partition {partition}"
-            own = process_context(cause.record, cause.parent, who)
+            own = switch_context(cause, self._stage, partition)
             self._switch = Switch(cause, own, partition, route.epoch)
             self._switches.append(self._switch)
         return self._switch

@@ -16,11 +16,11 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from infra.record import Placed
+from infra.traces.kafka import Headed
 from sinks.clickhouse.tables import Table
 
 
-class Record(Placed, Protocol):
+class Record(Headed, Protocol):
     """A record with its value."""
 
     @property

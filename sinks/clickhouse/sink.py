@@ -16,10 +16,11 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from infra.clock import now_ns
 from infra.telemetry import Meters
+from infra.traces.current import taking
 from sinks.clickhouse.batch import Batch, Refused
 from sinks.clickhouse.store import StoreUnavailableError
 from sinks.clickhouse.tables import Table
-from sinks.clickhouse.traces import Traces
+from sinks.clickhouse.traces import STAGE, Traces
 
 #: A batch is written when it is this full or this old: the engine wants few large parts, and a
 #: process wants a bound on its memory.
@@ -228,13 +229,14 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         )
         meters.add("pipeline_records_processed_total", len(refused), result="dead_letter", **stage)
         for record, error in refused:
-            _log.error(
-                "record_set_aside",
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-                error=error,
-            )
+            with taking(record, STAGE):
+                _log.error(
+                    "record_set_aside",
+                    topic=record.topic,
+                    partition=record.partition,
+                    offset=record.offset,
+                    error=error,
+                )
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Finish the write that is under way, or stop insisting on it, and forget the rest."""

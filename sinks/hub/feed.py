@@ -20,6 +20,7 @@ from infra.fence import Story
 from infra.kafka.read import read_to_end
 from infra.settings import StageSettings
 from infra.telemetry import Meters
+from infra.traces.current import taking
 from infra.traces.kafka import process_span
 from infra.traces.span import Attributes, Context, traced
 from infra.traces.tracer import Tracer
@@ -152,13 +153,13 @@ class Feed:
     async def _load(self, partition: int) -> None:
         topic = self._settings.topic(topics.LATEST.name)
         servers = self._settings.kafka_bootstrap_servers
-        values = [r.value async for r in read_to_end(servers, topic, partition) if r.value]
-        self._take(self._prices, topic, values)
+        records = [record async for record in read_to_end(servers, topic, partition)]
+        self._take(self._prices, topic, records)
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         for tp, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
             since_ns = now_ns()
-            self._take(self._takes[tp.topic], tp.topic, _values(records))
+            self._take(self._takes[tp.topic], tp.topic, records)
             if self._tracer and self._live:
                 self._trace(self._tracer, tp.topic, records, since_ns)
 
@@ -190,16 +191,19 @@ class Feed:
             # what the hub holds is the same price, or what has taken its place already
             self._broadcast.follow(latest if latest == price and latest else price, taken)
 
-    def _take(self, take: Callable[[list[bytes]], None], topic: str, values: list[bytes]) -> None:
+    def _take(
+        self, take: Callable[[list[bytes]], None], topic: str, records: list[ConsumerRecord]
+    ) -> None:
         try:
-            take(values)
+            take(_values(records))
         except UNREADABLE:
-            for value in values:  # one of them is not ours: the others still count
+            for record in records:  # one of them is not ours: the others still count
                 try:
-                    take([value])
+                    take(_values([record]))
                 except UNREADABLE as error:
                     self._count("dead_letter", 1)
-                    _log.warning("record_unreadable", topic=topic, error=str(error))
+                    with taking(record, STAGE):
+                        _log.warning("record_unreadable", topic=topic, error=str(error))
 
     def _count(self, result: str, amount: int) -> None:
         if self._live:

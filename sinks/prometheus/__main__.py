@@ -13,6 +13,7 @@ from infra.logs import configure_logging
 from infra.process import live, no_broker
 from infra.settings import StageSettings, load
 from infra.telemetry import Meters
+from infra.traces.current import taking
 from infra.traces.kafka import process_span
 from infra.traces.settings import TraceSettings
 from infra.traces.span import traced
@@ -105,7 +106,8 @@ class PrometheusSink:
                     self._feed(measure([record.value]))
                 except UNREADABLE as error:
                     place = f"{topic}/{record.partition}/{record.offset}"
-                    log.warning("record_unreadable", place=place, error=str(error))
+                    with taking(record, STAGE):
+                        log.warning("record_unreadable", place=place, error=str(error))
 
     def _feed(self, samples: list[Sample], trace: int | None = None) -> None:
         for sample in samples:

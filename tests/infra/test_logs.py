@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import structlog
@@ -18,6 +18,9 @@ from infra import logs
 from infra.logs import LINE, TEXT, SelfRepetition, configure_logging, line, trace_ids
 from infra.redaction import LEAST, REDACTED, SECRETS, Secrets
 from infra.settings import StageSettings, load
+from infra.traces.current import taking
+from infra.traces.kafka import process_context
+from infra.traces.span import Context, traceparent
 
 SECRET = "one+two/three=four"
 
@@ -223,6 +226,36 @@ def test_a_line_says_its_trace() -> None:
         "span_id": "0000000000000012",
     }
     assert trace_ids(lambda: None)(None, "info", {"event": "e"}) == {"event": "e"}
+
+
+@pytest.mark.usefixtures("_logging")
+def test_a_line_about_a_traced_record_says_its_span(capsys: pytest.CaptureFixture[str]) -> None:
+    """The span in which the stage takes it, ours or a library's line; before and after none."""
+    configure_logging("test", "INFO")
+    log, schema = structlog.get_logger("ours"), ("schema", b"x/1")
+    record = Taken(headers=(schema, traceparent(Context(0xABC, 0x12))))
+    log.info("before")
+    with taking(record, "hub"):
+        log.info("within")
+        logging.getLogger("aiokafka").warning("a library's")
+        with taking(Taken(headers=(schema,)), "hub"):
+            log.info("not traced")
+    log.info("after")
+    own = process_context(record, Context(0xABC, 0x12), "hub")
+    of_it = (f"{0xABC:032x}", f"{own.span_id:016x}")
+    assert [(each.get("trace_id"), each.get("span_id")) for each in _written(capsys)] == [
+        *((None, None), of_it, of_it, (None, None), (None, None))
+    ]
+
+
+class Taken(NamedTuple):
+    """A record that was read."""
+
+    headers: tuple[tuple[str, bytes], ...]
+    topic: str = "prices.routed"
+    partition: int = 0
+    offset: int = 7
+    key: bytes | None = None
 
 
 def test_the_span_is_opentelemetrys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from infra import topics
+from infra.stack.plan import SCRATCH
 from processors.events import RouterTransition
 from tests.collector import Collector, collecting
 from tests.journeys import reconcile, tracing
@@ -180,9 +181,13 @@ async def _comes_to(stack: Stack, state: str, epoch: int, seconds: float) -> Rou
 
 @pytest.mark.journey
 @pytest.mark.timeout(400)
-async def test_an_operator_and_a_mute_socket_move_the_route(new_stack: NewStack) -> None:
+async def test_an_operator_and_a_mute_socket_move_the_route(
+    new_stack: NewStack, tmp_path: Path
+) -> None:
     """Failover, hold and release by command, over a kill -9 of the router; then silence does it."""
-    async with new_stack() as stack, aiohttp.ClientSession() as http:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    async with new_stack(env={"TMPDIR": str(outside)}) as stack, aiohttp.ClientSession() as http:
         await _comes_to(stack, "PRIMARY_ACTIVE", 1, 60)
         await _operator(stack, "failover", "yahoo")
         failover = await _comes_to(stack, "FALLBACK_ACTIVE", 2, 10)
@@ -190,7 +195,10 @@ async def test_an_operator_and_a_mute_socket_move_the_route(new_stack: NewStack)
         async with _routed(stack) as routed:
             assert await routed("yahoo", 15) < 15
         # the hold outlives the router, and Alpaca is well all the time
+        (left,) = (stack.data / SCRATCH / "route").iterdir()
         await stack.end("route")
+        assert not left.exists(), "what the killed router left"
+        assert not list(outside.iterdir())
         recovered = time.monotonic()
 
         async def held_for_longer_than_the_grace_period() -> bool:

@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from infra.kafka.batches import Record
+from infra.logs import current_span, trace_ids
 from infra.market_calendar import ALWAYS_OPEN
 from infra.topics import Topic
 from infra.traces.span import Context, traceparent
@@ -201,10 +203,16 @@ async def test_a_chunk_without_a_price_is_done_at_once(forward: Any) -> None:
 
 
 async def test_a_record_that_is_no_tick_is_counted_and_passed(forward: Any) -> None:
-    """Somebody else's record in the topic does not stop the stage."""
+    """Somebody else's record in the topic does not stop the stage; what is said names its trace."""
     forward._desks[0].learn(Route(1, "alpaca", 0))
     good = _chunk(0, 0, 5).value[0]
-    await forward._forward(FakeEvent(FakeRecord(0, b"{}"), good))
+    bad: Any = FakeRecord(0, b"{}")
+    bad.headers = [("schema", b"x/1"), traceparent(Context(7, 8))]
+    with structlog.testing.capture_logs(processors=[trace_ids(current_span)]) as said:
+        await forward._forward(FakeEvent(bad, good))
+    assert [(each["event"], each.get("trace_id")) for each in said] == [
+        ("record_unreadable", f"{7:032x}")
+    ]
     assert _times(forward, 0) == [5]
     assert b'result="dead_letter",stage="forward"} 1.0' in forward.meters.exposition()
 

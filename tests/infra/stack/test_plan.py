@@ -108,6 +108,14 @@ class TestEveryPlan:
         assert "hidden" not in repr([process.command for process in layout.processes])
         assert "hidden" not in repr((layout.files, layout.addresses))
 
+    def test_each_has_a_place_of_its_own_for_what_is_temporary(
+        self, settings: StackSettings, names: set[str]
+    ) -> None:
+        """In the data directory, whatever is inherited: what a killed process leaves is there."""
+        processes = plan(settings).processes
+        places = {visible({"TMPDIR": "/tmp"}, process)["TMPDIR"] for process in processes}  # noqa: S108
+        assert places == {f"/data/tmp/{name}" for name in names}
+
     def test_ports_differ(self, settings: StackSettings, names: set[str]) -> None:
         """No port is asked for twice, and all move together."""
         here, moved = plan(settings), plan(replace(settings, port_offset=1000))

@@ -29,6 +29,7 @@ class Record:
     topic: str = RAW
     partition: int = 0
     key: bytes | None = b"AAPL"
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def raw_tick(raw: bytes = b'{"T":"t"}', encoding: str = "json", symbol: str = "AAPL") -> bytes:

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError
 from structlog.testing import capture_logs
 
+from infra.logs import current_span, trace_ids
 from infra.telemetry import Meters
+from infra.traces.span import Context, traceparent
 from sinks.clickhouse import sink as module
 from sinks.clickhouse.batch import Batch, Refused
 from sinks.clickhouse.sink import Sink
@@ -227,9 +231,13 @@ async def test_a_store_that_stays_away_does_not_hold_the_process() -> None:
 
 
 async def test_poison_is_counted_and_passed() -> None:
-    """What was set aside is committed as well, or it would come back for ever."""
-    rig = Rig(Reader(records(raw_tick(), b"junk", raw_tick())))
-    await rig.run_until(lambda: bool(rig.reader.committed))
+    """What was set aside is committed as well, or it would come back for ever; it is told of."""
+    junk = replace(records(b"junk", first=1)[0], headers=(traceparent(Context(7, 8)),))
+    rig = Rig(Reader([*some(1), junk, *some(1, first=2)]))
+    with structlog.testing.capture_logs(processors=[trace_ids(current_span)]) as said:
+        await rig.run_until(lambda: bool(rig.reader.committed))
+    (aside,) = (each for each in said if each["event"] == "record_set_aside")
+    assert (aside["offset"], aside["trace_id"]) == (1, f"{7:032x}")
     assert rig.reader.committed == {HERE: 3}
     assert (rig.metric(OK), rig.metric(DEAD)) == (2, 1)
     assert rig.metric(SUCCESS) > 0

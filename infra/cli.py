@@ -18,7 +18,16 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
-from infra import drill_cli, logs_cli, ops_cli, replay_cli, report_cli, sim_cli, sql_cli
+from infra import (
+    drill_cli,
+    logs_cli,
+    ops_cli,
+    replay_cli,
+    report_cli,
+    report_send,
+    sim_cli,
+    sql_cli,
+)
 from infra.kafka.admin import TopicMismatchError, ensure_topics
 from infra.logs import configure_logging
 from infra.settings import EX_CONFIG, EX_UNAVAILABLE, StageSettings, load
@@ -60,6 +69,7 @@ app.command()(sql_cli.sql)
 app.command()(logs_cli.logs)
 app.command()(drill_cli.drill)
 app.add_typer(sim_cli.app, name="sim")
+report_cli.app.command("send")(report_send.send)
 app.add_typer(report_cli.app, name="report")
 
 Data = Annotated[Path, typer.Option("--data", help="The directory that everything is kept under.")]

@@ -9,10 +9,11 @@ beside.
 """
 
 import asyncio
+import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -156,7 +157,7 @@ def drill(
         raise Refusal(message, EX_UNAVAILABLE)
     play = Play(data, to_the_end=to_the_end, patience=patience, factor=compress)
     try:
-        played = asyncio.run(play.all(drills))
+        played = asyncio.run(_until_asked_to_end(play.all(drills)))
     except KafkaError as error:
         message = f"the stack's Kafka does not answer: {error or type(error).__name__}"
         raise Refusal(message, EX_UNAVAILABLE) from error
@@ -166,6 +167,28 @@ def drill(
     if missed:
         message = f"{len(missed)} of {len(drills)} drills failed: {', '.join(missed)}"
         raise Refusal(message, EX_SOFTWARE)
+
+
+async def _until_asked_to_end(playing: Coroutine[Any, Any, list[Played]]) -> list[Played]:
+    """Play; asked to end, take all of it back first, and leave with 128 and the signal."""
+    task = asyncio.ensure_future(playing)
+    asked: list[signal.Signals] = []
+
+    def end(how: signal.Signals) -> None:
+        # once: whoever asks again would cut off what is taken back
+        if not asked:
+            asked.append(how)
+            typer.echo("asked to end: all is taken back", err=True)
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not asked:
+            raise
+        raise typer.Exit(128 + asked[0]) from None
 
 
 class Play:
@@ -189,12 +212,14 @@ class Play:
     async def all(self, drills: Iterable[Drill]) -> list[Played]:
         """Play them, and return what came of each."""
         tail = Tail(ops_cli.kafka_of(self._data), load(StageSettings).topic(ALERTS.name))
-        await tail.start()
         self._history = History(tail)
         played: list[Played] = []
-        ends: list[asyncio.Task[None]] = []
-        try:
-            async with self._scene.ready():
+        async with self._scene.ready() as cut_off:
+            for alert in cut_off:
+                typer.echo(f"a drill of {alert} was cut off: all of it is taken back", err=True)
+            ends: list[asyncio.Task[None]] = []
+            await tail.start()
+            try:
                 await self._history.begin(anew=self._factor > 1)
                 for each in drills:
                     played.append(Played(drill=each))
@@ -202,10 +227,10 @@ class Play:
                     if end:
                         ends.append(asyncio.create_task(self._end(played[-1], *end)))
                 await asyncio.gather(*ends)
-        finally:
-            for task in ends:
-                task.cancel()
-            await tail.stop()
+            finally:
+                for task in ends:
+                    task.cancel()
+                await tail.stop()
         return played
 
     async def _begin(self, played: Played) -> tuple[Line, float] | None:
@@ -237,20 +262,13 @@ class Play:
         of = played.drill
         began = time.monotonic()
         line: Line | None = None
-        try:
-            for act in of.faults:
-                await self._scene.do(act)
+        async with self._scene.struck(of):
             if of.away_s:
                 # what makes it fire is its end, and the fault has to be seen first
                 await asyncio.sleep(of.away_s)
             else:
                 line = await self._history.until(fired, patience_s, "did not fire")
-        finally:
             taken = time.monotonic() - began
-            for act in of.faults:
-                await self._scene.undo(act)
-            for asked in of.after:
-                await self._scene.do(asked)
         if line is None:
             began = time.monotonic()
             line = await self._history.until(fired, patience_s, "did not fire")

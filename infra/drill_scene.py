@@ -16,10 +16,10 @@ from typing import Any, Final, assert_never
 import aiohttp
 import structlog
 
-from infra import ops_cli, sim_cli
+from infra import drill_journal, ops_cli, sim_cli
 from infra.clock import now_ns
 from infra.commands import Answer, Command, Failover, Reconnect, Release
-from infra.drills import Act, Asked, Fault, Garbled, Misruled, Stopped, Unwatched
+from infra.drills import Act, Asked, Drill, Fault, Garbled, Misruled, Stopped, Unwatched, named
 from infra.kafka.batches import BatchProducer, Record
 from infra.prometheus import compressed
 from infra.prometheus.rules import files
@@ -66,31 +66,81 @@ class Scene:
         self._routes = data / "alertmanager.yml"
         self._rules = data / "drill-rules"
         self._apart: compressed.Apart | None = None
-        self._changed = False
+        self._journal = drill_journal.Journal(data)
+        self._before: dict[Path, str] = {}
 
     @contextlib.asynccontextmanager
-    async def ready(self) -> AsyncIterator[None]:
-        """Have the rules run so fast, and somebody look on, while this is open."""
-        before = {path: _read(path) for path in (self._config, self._routes)}
-        watching = asyncio.create_task(self._watch())
+    async def ready(self) -> AsyncIterator[tuple[str, ...]]:
+        """Have the rules run so fast, and somebody look on, while this is open.
+
+        Yields the alerts whose drills were cut off before, and have been taken back now.
+        """
+        with drill_journal.alone(self._data):
+            left = self._journal.left()
+            if left:
+                await self._take_back(left)
+            self._before = {path: _read(path) for path in (self._config, self._routes)}
+            if self._factor != 1 and not all(self._before.values()):
+                message = "--compress needs Prometheus and Alertmanager of the stack's own"
+                raise Refusal(message, EX_UNAVAILABLE)
+            self._journal.begin({path.name: text for path, text in self._before.items()})
+            watching = asyncio.create_task(self._watch())
+            try:
+                if self._factor != 1:
+                    text = compressed.alertmanager(self._before[self._routes], self._factor)
+                    self._routes.write_text(text, encoding="utf-8")
+                    await self._reload("alertmanager", "alerts", "/api/v2/alerts")
+                    await self._configure()
+                yield left.playing if left else ()
+            finally:
+                watching.cancel()
+                await asyncio.wait({watching})
+                await self._restore()
+                self._journal.end()
+
+    async def _take_back(self, left: drill_journal.Changed) -> None:
+        """Do what a drill that was cut off did not come to."""
+        self._before = {self._data / name: text for name, text in left.before.items()}
+        for alert in left.playing:
+            (of,) = named(alert)
+            await self._heal(of)
+        await self._restore()
+
+    async def _restore(self) -> None:
+        """Have the files, and whoever reads them, as they were."""
+        processes = (("prometheus", "metrics", "/graph"), ("alertmanager", "alerts", "/api/v2"))
+        for (path, text), process in zip(self._before.items(), processes, strict=True):
+            if _read(path) != text:
+                path.write_text(text, encoding="utf-8")
+                await self._reload(*process)
+
+    @contextlib.asynccontextmanager
+    async def struck(self, of: Drill) -> AsyncIterator[None]:
+        """Have a drill's faults on while this is open; what is asked after them is asked."""
+        self._journal.strike(of.alert.id)
         try:
-            if self._factor != 1:
-                self._routes.write_text(
-                    compressed.alertmanager(before[self._routes], self._factor), encoding="utf-8"
-                )
-                await self._reload("alertmanager", "alerts", "/api/v2/alerts")
-                self._changed = True
-                await self._configure(before[self._config])
-            self._before = before[self._config]
+            for act in of.faults:
+                await self.do(act)
             yield
         finally:
-            watching.cancel()
-            await asyncio.wait({watching})
-            if self._changed:
-                for path, text in before.items():
-                    path.write_text(text, encoding="utf-8")
-                await self._reload("prometheus", "metrics", "/graph")
-                await self._reload("alertmanager", "alerts", "/api/v2/alerts")
+            await self._heal(of)
+            self._journal.heal(of.alert.id)
+
+    async def _heal(self, of: Drill) -> None:
+        """Take a drill's faults away, all that can be; then say of the first that cannot."""
+        failed: list[Refusal] = []
+        for act in of.faults:
+            try:
+                await self.undo(act)
+            except Refusal as refusal:
+                failed.append(refusal)
+        for asked in of.after:
+            try:
+                await self.do(asked)
+            except Refusal as refusal:
+                failed.append(refusal)
+        if failed:
+            raise failed[0]
 
     async def do(self, act: Act) -> None:
         """Do what makes an alert fire."""
@@ -104,7 +154,7 @@ class Scene:
             case Unwatched(job):
                 await self._unwatch(job)
             case Misruled():
-                await self._configure(self._before, _MISRULED)
+                await self._configure(_MISRULED)
             case Garbled(topic):
                 await self._garble(topic)
             case _:
@@ -119,7 +169,7 @@ class Scene:
                 self._signal(process, signal.SIGCONT)
             case Unwatched() | Misruled():
                 self._apart = None
-                await self._configure(self._before)
+                await self._configure()
             case Asked() | Garbled():
                 pass  # what ends it is asked afterwards; what is written stays
             case _:
@@ -127,7 +177,14 @@ class Scene:
 
     async def _vendor(self, vendor: str, method: str, name: str, body: object = None) -> None:
         base = sim_cli.base(sim_cli.Vendor(vendor), self._data, None)
-        await asyncio.to_thread(sim_cli.ask, base, method, f"/faults/{name}", body)
+        asked = asyncio.ensure_future(
+            asyncio.to_thread(sim_cli.ask, base, method, f"/faults/{name}", body)
+        )
+        try:
+            await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            await asyncio.wait({asked})  # what takes it away must not come before it
+            raise
 
     def _signal(self, process: str, how: signal.Signals) -> None:
         board = boards.read(self._data)
@@ -162,8 +219,8 @@ class Scene:
     async def _unwatch(self, job: str) -> None:
         """Take a job's targets away, while Prometheus asks them."""
         apart = self._apart = compressed.Apart(job, self._data / "drill-targets.yml")
-        apart.file.write_text(compressed.targets(self._before, job), encoding="utf-8")
-        await self._configure(self._before)
+        apart.file.write_text(compressed.targets(self._before[self._config], job), encoding="utf-8")
+        await self._configure()
         url = self._address("metrics").partition("/graph")[0] + "/api/v1/targets"
         first: dict[str, str] = {}
         last: dict[str, str] = {}
@@ -178,7 +235,7 @@ class Scene:
             raise Refusal(message, EX_UNAVAILABLE) from error
         apart.file.write_text(compressed.NO_TARGETS, encoding="utf-8")
 
-    async def _configure(self, config: str, *more: dict[str, Any]) -> None:
+    async def _configure(self, *more: dict[str, Any]) -> None:
         """Give Prometheus its rules, divided by the factor, and others besides."""
         self._rules.mkdir(exist_ok=True)
         content = compressed.rules(files(), self._factor)
@@ -188,10 +245,12 @@ class Scene:
         for name, rules in content.items():
             (self._rules / name).write_text(json.dumps(rules), encoding="utf-8")  # JSON is YAML
         text = compressed.prometheus(
-            config, factor=self._factor, rules_in=str(self._rules), apart=self._apart
+            self._before[self._config],
+            factor=self._factor,
+            rules_in=str(self._rules),
+            apart=self._apart,
         )
         self._config.write_text(text, encoding="utf-8")
-        self._changed = True
         await self._reload("prometheus", "metrics", "/graph")
 
     async def _reload(self, process: str, address: str, path: str) -> None:

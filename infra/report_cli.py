@@ -5,7 +5,7 @@ import getpass
 import json
 import smtplib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
@@ -22,6 +22,8 @@ from infra.stack.refusal import Refusal
 
 ANSWER_S = 30.0
 DAY_S = 86400
+#: What began before a day and ended within it belongs to it.
+DAYS_BACK = 30
 OK = 200
 
 _HISTORY = """
@@ -51,7 +53,7 @@ def alerts(
     database: Database = DATABASE,
 ) -> None:
     """Show how good the alerts are: actionability, precision, MTTA, MTTR, and what to tune."""
-    found = quality.firings(_history(clickhouse, database, days))
+    found = quality.firings(history(clickhouse, database, days))
     typer.echo(quality.markdown(quality.report(found), days), nl=False)
 
 
@@ -73,14 +75,20 @@ def slo(
         message = "--daily or --monthly, not both"
         raise typer.BadParameter(message)
     month = monthly or (span == "monthly" and not daily)
-    asked = attainment.queries("30d" if month else "1d")
-    levels, bounds = attainment.attained(asyncio.run(_ask_prometheus(prometheus, asked)))
-    day = datetime.now(UTC).strftime("%Y-%m" if month else "%Y-%m-%d")
-    title = f"Service levels, {day}"
+    attained = asyncio.run(levels(prometheus, month=month, at=datetime.now(UTC)))
     if slack:
-        typer.echo(json.dumps(attainment.slack(title, levels, bounds), indent=2))
+        typer.echo(json.dumps(attainment.slack(*attained), indent=2))
     else:
-        typer.echo(attainment.markdown(title, levels, bounds), nl=False)
+        typer.echo(attainment.markdown(*attained), nl=False)
+
+
+async def levels(
+    prometheus: str, *, month: bool, at: datetime
+) -> tuple[str, list[attainment.Attained], list[attainment.Kept]]:
+    """Return the report of the service levels of a day or month: its title and what it says."""
+    asked = attainment.queries("30d" if month else "1d")
+    answers = await _ask_prometheus(prometheus, asked)
+    return f"Service levels, {at:{'%Y-%m' if month else '%Y-%m-%d'}}", *attainment.attained(answers)
 
 
 @app.command("digest")
@@ -100,18 +108,27 @@ def daily_digest(
 ) -> None:
     """Tell of the day's low alerts, those that are over as well. To be run once a day."""
     until_ns = time.time_ns()
-    # what began before the day and ended within it belongs to it
-    found = quality.firings(_history(clickhouse, database, 30))
-    text = digest.text(digest.of_day(found, until_ns - DAY_S * quality.NS, until_ns))
+    rows = history(clickhouse, database, DAYS_BACK)
+    text = could_wait(rows, until_ns - DAY_S * quality.NS, until_ns)
     if not to:
         typer.echo(text, nl=False)
         return
+    mailed(mail_of(text, sender, to, datetime.now(UTC)), smtp, user, password_file)
+    typer.echo(f"twinfeed: mailed to {to}")
+
+
+def could_wait(rows: Sequence[Mapping[str, Any]], since_ns: int, until_ns: int) -> str:
+    """Return the digest's words about a span of time."""
+    return digest.text(digest.of_day(quality.firings(rows), since_ns, until_ns))
+
+
+def mail_of(text: str, sender: str, to: str, at: datetime) -> EmailMessage:
+    """Return the digest as a mail."""
     mail = EmailMessage()
     mail["From"], mail["To"] = sender, to
-    mail["Subject"] = f"twinfeed: what could wait, {datetime.now(UTC):%Y-%m-%d}"
+    mail["Subject"] = f"twinfeed: what could wait, {at:%Y-%m-%d}"
     mail.set_content(text)
-    _send(mail, smtp, user, password_file)
-    typer.echo(f"twinfeed: mailed to {to}")
+    return mail
 
 
 @app.command()
@@ -159,7 +176,8 @@ async def _tell_history(url: str, token: str, said: Mapping[str, Any]) -> None:
         raise Refusal(message, EX_UNAVAILABLE)
 
 
-def _send(mail: EmailMessage, smtp: str, user: str, password_file: Path | None) -> None:
+def mailed(mail: EmailMessage, smtp: str, user: str, password_file: Path | None) -> None:
+    """Hand a mail to a server. Raises Refusal."""
     host, _, port = smtp.rpartition(":")
     if not host or not port.isdigit():
         message = f"--smtp: {smtp!r} is not host:port"
@@ -175,7 +193,8 @@ def _send(mail: EmailMessage, smtp: str, user: str, password_file: Path | None) 
         raise Refusal(message, EX_UNAVAILABLE) from error
 
 
-def _history(url: str, database: str, days: int) -> list[dict[str, Any]]:
+def history(url: str, database: str, days: int) -> list[dict[str, Any]]:
+    """Return the history of the last days, as ClickHouse has it. Raises Refusal."""
     return asyncio.run(_ask_clickhouse(url, database, days))
 
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import structlog
 
+from infra import drill_journal
 from infra.kafka import broker
 from infra.settings import EX_CANTCREAT, EX_SOFTWARE, EX_UNAVAILABLE
 from infra.stack import board as boards
@@ -59,6 +60,8 @@ async def up(
         directory.mkdir(exist_ok=True)
     for path, content in layout.files.items():
         path.write_text(content)
+    if drill_journal.forget(settings.data):
+        view.say("a drill was cut off on the stack before this one: nothing is left of it")
     hub_tokens.make_secret(settings.data / HUB_SECRET_FILE)
     if settings.broker:
         try:

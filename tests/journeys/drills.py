@@ -1,6 +1,6 @@
 """Every alert that can be provoked, one after the other, on a stack of its own.
 
-    python -m tests.journeys.drills [--compress 30]
+    python -m tests.journeys.drills [--compress 30] [--patience 3]
 
 Prints the table of how long each took to fire and to be over; takes some twenty minutes.
 """
@@ -14,9 +14,9 @@ from tests.journeys.running import a_stack
 from tests.journeys.story import twinfeed
 
 
-async def main(factor: str) -> None:
+async def main(factor: str, patience: str) -> None:
     """Run them."""
-    options = ("--compress", factor, "--patience", "3", "--markdown")
+    options = ("--compress", factor, "--patience", patience, "--markdown")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         async with a_stack(Path(folder), "--rate", "100") as stack:
             print(await twinfeed("drill", "all", *options, "--data", str(stack.data)))  # noqa: T201
@@ -25,4 +25,6 @@ async def main(factor: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--compress", default="30", help="what the rules' times are divided by")
-    asyncio.run(main(parser.parse_args().compress))
+    parser.add_argument("--patience", default="3", help="so many times as long as expected")
+    asked = parser.parse_args()
+    asyncio.run(main(asked.compress, asked.patience))

@@ -1,9 +1,13 @@
 """From a fault on the running stack to the alert's line in the history."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
+from aiosmtpd.controller import Controller
 
+from tests.infra.alertmanager.receivers import SLACK_PATH, Receivers
+from tests.infra.slo.mails import Mails
 from tests.journeys.conftest import NewStack
 from tests.journeys.running import Stack
 from tests.journeys.story import twinfeed
@@ -29,9 +33,35 @@ def _fired(stack: Stack, *names: str) -> Callable[[], Awaitable[bool]]:
     return fired
 
 
+async def _reports_are_told(folder: Path, smtp: str, *sources: str) -> None:
+    """All that is due goes to Slack and by mail, and a second time nothing does."""
+    told, mails, sent = Receivers(), Mails(), folder / "sent.json"
+    (folder / "slack").write_text(await told.start() + SLACK_PATH)
+    sent.write_text('{"daily": 0, "monthly": 0, "digest": 0}')
+    host, port = smtp.split(":")
+    server = Controller(mails, hostname=host, port=int(port))
+    server.start()
+    options = ("--sent", str(sent), "--slack-url-file", str(folder / "slack"))
+    try:
+        for said in ("told Slack", ""):
+            done = await twinfeed(
+                *("report", "send", *options, "--to", "ops@example.com", "--smtp", smtp, *sources)
+            )
+            assert done.count("twinfeed: ") == (3 if said else 0), done
+            assert said in done
+    finally:
+        server.stop()
+        await told.stop()
+    assert len(told.lines) == 2
+    assert not told.refused
+    assert len(mails.taken) == 1
+
+
 @pytest.mark.journey
 @pytest.mark.timeout(1200)
-async def test_an_alert_goes_from_its_fault_to_the_history(new_stack: NewStack) -> None:
+async def test_an_alert_goes_from_its_fault_to_the_history(
+    new_stack: NewStack, tmp_path: Path, free_port: Callable[[], int]
+) -> None:
     """Seven with nothing divided, one with times divided; then the reports are made of it.
 
     Rejected ticks, a disconnected Alpaca and both sources down hold at once, so that what each has
@@ -78,5 +108,9 @@ async def test_an_alert_goes_from_its_fault_to_the_history(new_stack: NewStack) 
         assert "| AlpacaAuthFailure | 1 | 0 |" in alerts
         levels = await twinfeed("report", "slo", "--prometheus", prometheus)
         assert "| A1 " in levels
+        smtp = f"127.0.0.1:{free_port()}"
+        await _reports_are_told(
+            tmp_path, smtp, "--prometheus", prometheus, "--clickhouse", clickhouse
+        )
         # no rule fails on real series
         assert await stack.prometheus("prometheus_rule_evaluation_failures_total > 0") == []

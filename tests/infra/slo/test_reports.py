@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import Message
 from aiosmtpd.smtp import AuthResult
 from typer.testing import CliRunner
 
@@ -19,6 +18,7 @@ from infra.slo.levels import BOUNDS, LEVELS
 from infra.slo.quality import NS, Firing
 from infra.stack.refusal import Refusal
 from tests.contracts.promql import lint_rules
+from tests.infra.slo.mails import Mails
 
 HOUR = 3600 * NS
 
@@ -127,24 +127,12 @@ def test_a_quiet_day_says_so() -> None:
     assert digest.text([]) == "Nothing that could wait has fired.\n"
 
 
-class _Mails(Message):
-    """Keeps what it was sent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.taken: list[str] = []
-
-    def handle_message(self, message: object) -> None:
-        """Keep a message."""
-        self.taken.append(str(message))
-
-
 @pytest.mark.service
 def test_the_digest_is_mailed(
     monkeypatch: pytest.MonkeyPatch, free_port: Callable[[], int]
 ) -> None:
     """Over SMTP, whole, to whom it is for; with the day in its subject."""
-    mails, port = _Mails(), free_port()
+    mails, port = Mails(), free_port()
     server = Controller(mails, hostname="127.0.0.1", port=port)
     server.start()
     try:
@@ -163,7 +151,7 @@ def test_the_digest_is_mailed(
                 "at_ns": 1,
             }
         ]
-        monkeypatch.setattr(report_cli, "_history", lambda *_: rows)
+        monkeypatch.setattr(report_cli, "history", lambda *_: rows)
         options = ["digest", "--to", "ops@example.com", "--smtp", f"127.0.0.1:{port}"]
         done = CliRunner().invoke(report_cli.app, options)
         assert done.exit_code == 0, done.output
@@ -181,7 +169,7 @@ def test_a_server_that_wants_a_name_is_told_so(free_port: Callable[[], int]) -> 
     """One that takes mails of those it knows alone says so, and so do we."""
     port = free_port()
     server = Controller(
-        _Mails(),
+        Mails(),
         hostname="127.0.0.1",
         port=port,
         auth_required=True,
@@ -193,7 +181,7 @@ def test_a_server_that_wants_a_name_is_told_so(free_port: Callable[[], int]) -> 
         mail = EmailMessage()
         mail["From"], mail["To"] = "a@example.com", "b@example.com"
         with pytest.raises(Refusal, match="does not take the digest") as refused:
-            report_cli._send(mail, f"127.0.0.1:{port}", "", None)
+            report_cli.mailed(mail, f"127.0.0.1:{port}", "", None)
         assert refused.value.exit_code == EX_UNAVAILABLE
     finally:
         server.stop()
@@ -227,7 +215,7 @@ def test_who_does_not_answer_is_named(options: list[str], sentence: str, code: i
 def test_a_wrong_server_is_named(smtp: str) -> None:
     """By the option."""
     with pytest.raises(Refusal, match="--smtp: ") as refused:
-        report_cli._send(EmailMessage(), smtp, "", None)
+        report_cli.mailed(EmailMessage(), smtp, "", None)
     assert refused.value.exit_code == EX_CONFIG
 
 

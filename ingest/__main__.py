@@ -61,7 +61,7 @@ def alpaca() -> int:
         "alpaca",
         feed=settings.feed,
         run_id=run_id,
-        file=settings.symbols_file,
+        file=settings.list_file,
         symbols=settings.symbols,
         asked=settings.symbols_asked,
         limit=settings.alpaca_symbol_limit,

@@ -66,6 +66,11 @@ class SymbolSettings(BufferSettings):
         return value
 
     @property
+    def list_file(self) -> Path:
+        """The file that this stage's own list is in."""
+        return self.symbols_file
+
+    @property
     def symbols_asked(self) -> Question | None:
         """What to ask for the other list; None where there is none."""
         return question(self.symbols_source.get_secret_value()) if self.symbols_source else None
@@ -73,7 +78,7 @@ class SymbolSettings(BufferSettings):
     @property
     def symbols(self) -> tuple[str, ...]:
         """What the file says now. Raises ValueError where it is no list of symbols."""
-        return read(self.symbols_file)
+        return read(self.list_file)
 
 
 class KeySettings(StageSettings):
@@ -162,6 +167,8 @@ class AlpacaSettings(SymbolSettings, MarketSettings, KeySettings):
         alpaca_symbol_limit: how many symbols the plan allows.
         alpaca_tier: the plan's name, for the metrics.
         enable_alpaca_streaming: whether to stream at all.
+        alpaca_symbols_file: what to stream where that is less than all others follow; it counts for
+            more than SYMBOLS_FILE and SYMBOLS_SOURCE, and may change while we run.
 
     """
 
@@ -170,6 +177,24 @@ class AlpacaSettings(SymbolSettings, MarketSettings, KeySettings):
     alpaca_symbol_limit: int = Field(default=30, ge=1, le=100_000)
     alpaca_tier: Literal["free", "plus"] = "free"
     enable_alpaca_streaming: bool = True
+    alpaca_symbols_file: Path | None = None
+
+    @field_validator("alpaca_symbols_file")
+    @classmethod
+    def _is_a_list_too(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            read(value)
+        return value
+
+    @property
+    def list_file(self) -> Path:
+        """The stream's own list, where there is one."""
+        return self.alpaca_symbols_file or self.symbols_file
+
+    @property
+    def symbols_asked(self) -> Question | None:
+        """None where the stream has a list of its own."""
+        return None if self.alpaca_symbols_file else super().symbols_asked
 
     @field_validator("alpaca_stream_url")
     @classmethod

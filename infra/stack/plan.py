@@ -97,6 +97,8 @@ SIMULATED_KEYS: Final = {
     "ALPACA_API_KEY_ID": "simulated-key",
     "ALPACA_API_SECRET_KEY": "simulated-secret",
 }
+#: Where they are, under the data directory: a file, so that they can be rotated while all runs.
+SIMULATED_KEYS_FILE: Final = "keys.env"
 #: Where, under the data directory, what tokens are signed with is kept; made at the first start.
 HUB_SECRET_FILE: Final = "hub-secret"  # noqa: S105  # a name
 #: Where, under the data directory, each process has a place for temporary files.
@@ -452,9 +454,10 @@ def _vendors(settings: StackSettings) -> tuple[dict[str, str], dict[str, str], d
     alpaca = f"ws://{HOST}:{settings.port('alpaca-simulator')}/v2/iex"
     history = f"http://{HOST}:{settings.port('alpaca-simulator', 1)}"
     yahoo = f"http://{HOST}:{settings.port('yahoo-simulator')}"
+    keys = {"ALPACA_KEYS_FILE": str(settings.data / SIMULATED_KEYS_FILE)}
     return (
-        {"ALPACA_STREAM_URL": alpaca, **SIMULATED_KEYS},
-        {"ALPACA_DATA_URL": history, **SIMULATED_KEYS},
+        {"ALPACA_STREAM_URL": alpaca, **keys},
+        {"ALPACA_DATA_URL": history, **keys},
         {"YAHOO_BASE_URL": yahoo, "YAHOO_POLL_SECONDS": str(SIMULATED_POLL_SECONDS)},
     )
 
@@ -561,6 +564,10 @@ def _files(settings: StackSettings, running: set[str]) -> dict[Path, str]:
     files = {
         "prometheus": (_prometheus_file(settings), prometheus_config.render(scraped)),
         "alertmanager": (_alertmanager_file(settings), _alertmanager(settings)),
+        "alpaca-simulator": (
+            settings.data / SIMULATED_KEYS_FILE,
+            "".join(f"{name}={value}\n" for name, value in SIMULATED_KEYS.items()),
+        ),
     }
     return {path: text for name, (path, text) in files.items() if name in running}
 

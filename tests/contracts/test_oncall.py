@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -89,17 +90,53 @@ def _content() -> Any:
     return yaml.safe_load(FILE.read_text("utf-8"))
 
 
+def on_call(schedule: Schedule, when: dt.datetime) -> tuple[str, str]:
+    """Return who is asked first at a moment, and who next."""
+    there = when.astimezone(ZoneInfo(schedule.time_zone)).replace(tzinfo=None)
+    at = dt.time.fromisoformat(schedule.hand_over.time)
+    weeks = (there - dt.datetime.combine(schedule.first_week, at)) // dt.timedelta(weeks=1)
+    names = schedule.rotation
+    return names[weeks % len(names)], names[(weeks + 1) % len(names)]
+
+
 def test_the_schedule_has_somebody_for_every_hour() -> None:
-    """And a next one to ask."""
+    """And a next one to ask; a year through, whoever was next is on call the week after."""
     assert wrong(_content()) == []
+    schedule = msgspec.convert(_content(), Schedule)
+    at = dt.time.fromisoformat(schedule.hand_over.time)
+    begins = dt.datetime.combine(schedule.first_week, at, ZoneInfo(schedule.time_zone))
+    utc = begins.astimezone(dt.UTC)
+    asked = [on_call(schedule, utc + dt.timedelta(hours=hour)) for hour in range(366 * 24)]
+    assert {name for pair in asked for name in pair} == set(schedule.rotation)
+    assert all(first != second for first, second in asked)
+    changes = [
+        (utc + dt.timedelta(hours=hour), before, after)
+        for hour, (before, after) in enumerate(pairwise(asked), 1)
+        if before != after
+    ]
+    assert len(changes) == 52
+    for moment, (_, second), (first, _) in changes:
+        there = moment.astimezone(begins.tzinfo)
+        # in winter and in summer
+        assert (WEEKDAYS[there.weekday()], there.time()) == (schedule.hand_over.weekday, at)
+        assert first == second
+
+
+def test_the_schedule_names_nobody() -> None:
+    """Who runs this puts their own people in; addresses are those that nobody can have."""
+    content = _content()
+    roles = {"first", "second", "third", "lead"}
+    assert set(content["people"]) == roles
+    for name, person in content["people"].items():
+        assert person == {"pager": f"{name}@example.com", "chat": f"@{name}"}
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"rotation": ["ada", "nobody"]}, "nobody is called 'nobody'"),
-        ({"rotation": ["ada"]}, "rotation"),
-        ({"rotation": ["ada", "ada"]}, "stands there twice"),
+        ({"rotation": ["first", "nobody"]}, "nobody is called 'nobody'"),
+        ({"rotation": ["first"]}, "rotation"),
+        ({"rotation": ["first", "first"]}, "stands there twice"),
         ({"first_week": dt.date(2026, 1, 6)}, "2026-01-06 is no monday"),
         ({"time_zone": "Mars/Olympus"}, "Mars/Olympus"),
         ({"hand_over": {"weekday": "monday", "time": "25:00"}}, "hand_over.time"),
@@ -107,7 +144,7 @@ def test_the_schedule_has_somebody_for_every_hour() -> None:
         ({"escalation": {"critical": [{"after_minutes": 5, "ask": "primary"}]}}, "begins at 0"),
         ({"escalation": {"loud": [{"after_minutes": 0, "ask": "primary"}]}}, "is no severity"),
         ({"escalation": {"high": [{"after_minutes": 0, "ask": "x"}]}}, "nobody is called 'x'"),
-        ({"people": {"ada": {"pager": "?", "chat": "@ada"}}}, "people"),
+        ({"people": {"first": {"pager": "?", "chat": "@first"}}}, "people"),
         ({"extra": 1}, "extra"),
     ],
     ids=lambda value: str(value)[:40],
@@ -129,3 +166,18 @@ def test_the_matrix_and_the_schedule_say_the_same() -> None:
     }
     steps = _content()["escalation"]
     assert waits == {severity: steps[severity][1]["after_minutes"] for severity in WAKES}
+    assert re.findall(r"^\| (\w+) \| (?!told)", text, re.MULTILINE) == list(LADDER)
+
+
+def test_the_template_of_a_postmortem_asks_for_all_of_it() -> None:
+    """What happened, why, and what is changed so that it does not again."""
+    text = FILE.parent.parent.joinpath("postmortem.md").read_text("utf-8")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [
+        "Summary",
+        "Timeline",
+        "Causes",
+        "What went well, what did not, where we were lucky",
+        "What we change",
+    ]
+    for asked in ("began, detected, mitigated, over", "impact", "error budget spent", "until"):
+        assert asked in text

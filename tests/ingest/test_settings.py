@@ -79,6 +79,20 @@ def test_symbols_come_from_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert load(YahooSettings).symbols == ("NVDA", "BRK.B")
 
 
+def test_alpaca_may_have_a_list_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """ALPACA_SYMBOLS_FILE counts for more than what all others follow, wherever that stands."""
+    (tmp_path / "all").write_text("NVDA\nAAPL\n")
+    (tmp_path / "stage").write_text("NVDA\n")
+    everywhere = {"SYMBOLS_FILE": str(tmp_path / "all"), "SYMBOLS_SOURCE": "https://list.example/"}
+    _set(monkeypatch, {**KEYS, **everywhere})
+    assert load(AlpacaSettings).symbols == ("NVDA", "AAPL")
+    assert load(AlpacaSettings).symbols_asked
+    _set(monkeypatch, {"ALPACA_SYMBOLS_FILE": str(tmp_path / "stage")})
+    assert load(AlpacaSettings).symbols == ("NVDA",)
+    assert load(AlpacaSettings).symbols_asked is None
+    assert load(YahooSettings).symbols == ("NVDA", "AAPL")
+
+
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
@@ -149,6 +163,10 @@ def test_symbols_come_from_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
             "ALPACA_SYMBOL_LIMIT: input should be greater than or equal to 1",
         ),
         ({"SYMBOLS_FILE": "/no/such"}, "SYMBOLS_FILE: /no/such: No such file or directory"),
+        (
+            {"ALPACA_SYMBOLS_FILE": "/no/such"},
+            "ALPACA_SYMBOLS_FILE: /no/such: No such file or directory",
+        ),
         ({"KAFKA_BOOTSTRAP_SERVERS": "x"}, "KAFKA_BOOTSTRAP_SERVERS: 'x' is not host:port"),
     ],
 )

@@ -11,6 +11,7 @@ from infra.stack.plan import (
     ENGINE_SECRETS,
     PORTS,
     SECRETS,
+    SIMULATED_KEYS_FILE,
     Finished,
     HttpReady,
     KafkaReady,
@@ -21,6 +22,7 @@ from infra.stack.plan import (
 )
 from infra.stack.supervisor import STOP_SECONDS, visible
 from infra.stack.toolchain import Monitoring, Toolchain
+from ingest.keys import parse_keys
 
 MONITORING = Monitoring(
     prometheus=Path("/bin/prometheus"),
@@ -158,7 +160,9 @@ def test_the_simulated_market_is_used_without_keys() -> None:
     """The workers are pointed at the simulators, with the keys that those take."""
     layout = plan(HERE)
     assert named(layout, "alpaca").env["ALPACA_STREAM_URL"] == "ws://127.0.0.1:19100/v2/iex"
-    assert named(layout, "alpaca").env["ALPACA_API_KEY_ID"] == "simulated-key"
+    file = Path(named(layout, "alpaca").env["ALPACA_KEYS_FILE"])
+    assert named(layout, "backfill").env["ALPACA_KEYS_FILE"] == str(file)
+    assert parse_keys(layout.files[file]).key_id == "simulated-key"
     assert named(layout, "yahoo").env["YAHOO_BASE_URL"] == "http://127.0.0.1:19101"
     assert named(layout, "yahoo").env["YAHOO_POLL_SECONDS"] == "5"
 
@@ -177,7 +181,8 @@ def test_the_simulators_listen_where_the_plan_says() -> None:
 def test_the_real_market_is_left_to_the_workers() -> None:
     """Live, the vendors' addresses are the workers' own defaults."""
     layout = plan(replace(HERE, live=True))
-    assert not {"ALPACA_STREAM_URL", "ALPACA_API_KEY_ID"} & set(named(layout, "alpaca").env)
+    assert not {"ALPACA_STREAM_URL", "ALPACA_KEYS_FILE"} & set(named(layout, "alpaca").env)
+    assert not [path for path in layout.files if path.name == SIMULATED_KEYS_FILE]
     assert not {"YAHOO_BASE_URL", "YAHOO_POLL_SECONDS"} & set(named(layout, "yahoo").env)
 
 

@@ -13,13 +13,13 @@ READY_S = 30
 
 @contextlib.asynccontextmanager
 async def process_of(
-    module: str, env: Mapping[str, str]
+    module: str, env: Mapping[str, str], *, stdout: int = asyncio.subprocess.DEVNULL
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A sink, by its module, with these settings; killed where it has not ended."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module),
         env={**os.environ, **env},
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )
     try:

@@ -1,6 +1,6 @@
 """Whoever cannot see the console, or has no mouse, can use it: by axe-core, and by keyboard."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.async_api import Page, ViewportSize, expect
@@ -21,6 +21,11 @@ pytestmark = pytest.mark.service
 AXE = OFFICIAL / "node_modules" / "axe-core" / "axe.min.js"
 WIDE: ViewportSize = {"width": 1200, "height": 900}
 PHONE: ViewportSize = {"width": 360, "height": 740}
+LOOKS: tuple[tuple[Literal["light", "dark"], ViewportSize], ...] = (
+    ("light", WIDE),
+    ("dark", WIDE),
+    ("dark", PHONE),
+)
 #: What is wrong, and with what, in words.
 WRONG = """async () => (await axe.run()).violations.flatMap(
     ({ id, help, nodes }) => nodes.map(({ target }) => `${id}: ${help}: ${target}`))"""
@@ -76,7 +81,7 @@ async def test_nothing_is_in_anybodys_way(chromium: str) -> None:
     ):
         tell(hub)
         found: dict[str, Any] = {}
-        for scheme, size in (("light", WIDE), ("dark", WIDE), ("dark", PHONE)):
+        for scheme, size in LOOKS:
             page = await browser.new_page(viewport=size, color_scheme=scheme)
             await opened(page, hub.url)
             await page.evaluate(AXE.read_text(encoding="utf-8"))

@@ -84,6 +84,52 @@ async def test_a_request_that_never_ends() -> None:
         writer.close()
 
 
+async def test_a_body_that_never_ends() -> None:
+    """Nobody waits for what was not asked for."""
+    head = b"POST /hubs/market-data/negotiate HTTP/1.1\r\nHost: x\r\nContent-Length: 30000\r\n\r\n"
+    async with serving(limits=Limits(request_s=0.3)) as hub:
+        reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+        writer.write(head)
+        drip = asyncio.create_task(trickle(writer, b"x" * 30_000))
+        with contextlib.suppress(ConnectionResetError):
+            assert b" 200 OK" in await asyncio.wait_for(reader.readline(), 10)
+            await asyncio.wait_for(reader.read(), 8)
+        drip.cancel()
+        await asyncio.gather(drip, return_exceptions=True)
+        writer.close()
+
+
+async def test_a_giant_frame_is_closed_at_its_head() -> None:
+    """What it would hold is never waited for, and the close says what is wrong."""
+    async with serving() as hub, raw(hub) as (reader, writer):
+        writer.write(bytes((0x82, 0x80 | 127)) + (2**40).to_bytes(8) + bytes(4))
+        said = await asyncio.wait_for(reader.read(), 10)
+        assert (1009).to_bytes(2) in said
+        await ended(hub)
+        assert not hub.broadcast.connections
+
+
+async def test_one_that_sends_no_more_is_no_client() -> None:
+    """It has closed its half of the line: it gets the rest, and its place is free."""
+    async with serving() as hub, raw(hub) as (reader, writer):
+        writer.write_eof()
+        await asyncio.wait_for(reader.read(), 10)
+        assert (await ended(hub)).reason == "left"
+        assert not hub.broadcast.connections
+
+
+async def test_one_that_vanishes_is_forgotten() -> None:
+    """Neither end of a cut line is told: what nothing is heard of for long is gone."""
+    limits = Limits(silence_s=0.3, ping_s=0.1)
+    async with serving(limits=limits) as hub, raw(hub) as (_, writer):
+        assert isinstance(writer.transport, asyncio.Transport)
+        writer.transport.pause_reading()
+        assert (await ended(hub)).reason == "silent"
+        async with asyncio.timeout(10):
+            while hub.broadcast.connections:
+                await asyncio.sleep(0.01)
+
+
 async def test_a_message_in_endless_pieces() -> None:
     """The pieces of one message may not be longer than a message."""
     async with serving() as hub, raw(hub) as (reader, writer):

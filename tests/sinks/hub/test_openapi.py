@@ -18,6 +18,7 @@ from tests.sinks.hub.client import serving
 from tests.sinks.hub.prices import SESSION, beat, price, transition
 from tests.sinks.hub.promised import knowing
 from tests.sinks.hub.tokens import SECRET, an_admin
+from tests.sinks.hub.told import fired, watchdog
 
 pytestmark = pytest.mark.service
 
@@ -40,6 +41,8 @@ def served() -> Iterator[str]:
             known.switch(transition("PRIMARY_ACTIVE"))
             known.sources["alpaca"].take(beat(later_ns))  # all is well for as long as this takes
             hub.broadcast.put([price("AAPL", 190.5, market_time_ns=later_ns)])
+            for alert in (watchdog(now_ns()), fired()):
+                known.alarms.take(alert)
             stop = asyncio.Event()
             found.append((hub.url, asyncio.get_running_loop(), stop))
             ready.set()

@@ -414,6 +414,14 @@ class TestWhoMayComeIn:
                 headers["Host"] = host
             found, _ = await self._negotiated(hub, headers=headers)
             assert found == status
+            async with aiohttp.ClientSession(headers=headers) as http:
+                async with http.get(f"{hub.url}/api/symbols") as response:
+                    assert response.status == status
+                if status == 200:
+                    await (await http.ws_connect(hub.hub)).close()
+                    return
+                with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
+                    await http.ws_connect(hub.hub)
 
     async def test_preflight(self) -> None:
         """The headers of the official client, and the exact origin."""

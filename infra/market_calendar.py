@@ -111,6 +111,10 @@ class Calendar:
         """Return how much regular session there is between two moments, in ns; 0 if reversed."""
         return max(0, self._open_until(until_ns) - self._open_until(since_ns))
 
+    def regular(self) -> list[Session]:
+        """Return every regular session, in order."""
+        return [session for session in self._sessions if session.state == "regular"]
+
     def _open_until(self, at_ns: int) -> int:
         index = self._index(at_ns)
         return self._open_before[index] + _open_ns(self._sessions[index], at_ns)

@@ -15,12 +15,13 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaConnectionError
 
 from infra.logs import configure_logging
+from infra.market_calendar import Calendar
 from infra.process import CannotStartError, cannot_listen, live, no_broker, reason
 from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE, load
 from infra.telemetry import Meters
 from infra.traces.settings import TraceSettings
 from infra.traces.tracer import open_tracer
-from sinks.clickhouse import schema
+from sinks.clickhouse import market_days, schema
 from sinks.clickhouse.access import Doors
 from sinks.clickhouse.batch import Batch, Refused
 from sinks.clickhouse.connect import ClickHouseStore, UserRefusedError
@@ -75,10 +76,13 @@ class Writer:
         self._thread.shutdown(wait=False)
 
 
-def _open(connect: Callable[[], ClickHouseStore], cluster: str | None = None) -> ClickHouseStore:
+def _open(
+    connect: Callable[[], ClickHouseStore], calendar: Calendar, cluster: str | None = None
+) -> ClickHouseStore:
     store = connect()
     for name in schema.apply(store, schema.read(), cluster):
         _log.info("schema_applied", file=name)
+    store.insert(market_days.TABLE, market_days.rows(calendar))
     return store
 
 
@@ -133,8 +137,11 @@ class Process:
             return await self._open_engine(stack)
         address = url.get_secret_value()
         cluster = self._settings.clickhouse_cluster
+        calendar = self._settings.calendar
         writer = Writer(
-            lambda: _open(lambda: ClickHouseStore.on_server(address, database, cluster), cluster)
+            lambda: _open(
+                lambda: ClickHouseStore.on_server(address, database, cluster), calendar, cluster
+            )
         )
         stack.push_async_callback(writer.close)
         while not self._stop.is_set():
@@ -156,7 +163,10 @@ class Process:
             engine = await asyncio.to_thread(Engine, directory, database)
             stack.callback(engine.close)
             data = str(directory.data)
-            writer = Writer(lambda: _open(lambda: ClickHouseStore.on_engine(data, database)))
+            calendar = self._settings.calendar
+            writer = Writer(
+                lambda: _open(lambda: ClickHouseStore.on_engine(data, database), calendar)
+            )
             stack.push_async_callback(writer.close)
             await writer.open()
         except (EngineError, StoreUnavailableError) as error:

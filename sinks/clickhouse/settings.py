@@ -5,10 +5,11 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from infra.settings import StageSettings, check_port, http_url
+from infra.market_settings import MarketSettings
+from infra.settings import check_port, http_url
 
 
-class ClickHouseSettings(StageSettings):
+class ClickHouseSettings(MarketSettings):
     """The settings of `python -m sinks.clickhouse`.
 
     Attributes:

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infra.market_calendar import load
 from infra.topics import Topic
-from sinks.clickhouse import schema
+from sinks.clickhouse import market_days, schema
 from sinks.clickhouse.connect import ClickHouseStore
 from sinks.clickhouse.engine import Directory
 from sinks.clickhouse.store import write
@@ -145,6 +146,7 @@ def _source(topics: Sequence[Topic]) -> str:
 def fill(store: ClickHouseStore) -> None:
     """Bring a store up to date, and write the made-up day into it."""
     schema.apply(store, schema.read())
+    store.insert(market_days.TABLE, market_days.rows(load()))
     store.execute("SYSTEM STOP TTL MERGES")  # that day stays
     for batch in batches(FACTS, 100):
         if refused := write(store, batch):

@@ -141,7 +141,7 @@ QUESTIONS = (
     ),
     Question(
         "How complete is the history of each stock?",
-        "SELECT day, symbol, gaps, session_seconds, unfilled_seconds, backfilled,\n"
+        "SELECT day, symbol, gaps, open_seconds, session_seconds, unfilled_seconds, backfilled,\n"
         "       round(complete_percent, 2) AS complete\n"
         "FROM completeness_1d\n"
         "ORDER BY complete, symbol",

@@ -74,6 +74,12 @@ class Life:
         """Own all of it."""
         return set(self.log.held)
 
+    def pause(self, *_: TopicPartition) -> None:
+        """Read no more; a life reads once."""
+
+    def resume(self, *_: TopicPartition) -> None:
+        """Read again."""
+
     async def getmany(self, **_: object) -> dict[TopicPartition, list[Record]]:
         """Return some of what comes next, and let it be the last."""
         self.stop.set()

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from sinks.clickhouse import schema
+from infra.market_calendar import ALWAYS_OPEN, load
+from sinks.clickhouse import market_days, schema
 from sinks.clickhouse.store import write
 from tests.contracts.sql_page import fill
 from tests.sinks.clickhouse.conftest import EngineProcess
-from tests.sinks.clickhouse.history import FACTS, answered, batches, gap, trade, transition
+from tests.sinks.clickhouse.history import FACTS, answered, at, batches, gap, trade, transition
 
 pytestmark = pytest.mark.service
 
@@ -313,6 +314,42 @@ def test_completeness_is_by_stock_and_day(ask: Ask) -> None:
     ]
 
 
+def test_completeness_is_by_the_markets_calendar(clickhouse: EngineProcess, database: str) -> None:
+    """A half day is short, a holiday has no session, and a simulated market never closes."""
+    store = clickhouse.store(database)
+    schema.apply(store, schema.read())
+    store.insert(market_days.TABLE, market_days.rows(load()))
+    later = at("15:00:00") + 7000 * 24 * 3600 * 1_000_000_000
+    facts = [
+        # on Christmas Eve the market closes at 18:00 UTC
+        gap("half", "opened", at("17:30:00", day=-7), symbols=["AAPL"]),
+        gap("half", "ended", at("17:30:00", day=-7), at("18:30:00", day=-7), symbols=["AAPL"]),
+        gap("none", "opened", at("15:00:00", day=-6), symbols=["AAPL"]),
+        gap("none", "ended", at("15:00:00", day=-6), at("16:00:00", day=-6), symbols=["AAPL"]),
+        gap("far", "opened", later, symbols=["AAPL"]),
+        gap("far", "ended", later, later + 3_600_000_000_000, symbols=["AAPL"]),
+    ]
+    for batch in batches(facts, 10):
+        assert write(store, batch) == []
+    query = (
+        "SELECT day, missed_seconds, open_seconds, session_seconds, unfilled_seconds, "
+        "round(complete_percent, 3) FROM completeness_1d ORDER BY day"
+    )
+    eve, christmas = dt.date(2025, 12, 24), dt.date(2025, 12, 25)
+    ask: Ask = store.rows
+    rows = ask(query)
+    assert rows[:2] == [
+        (eve, 3600, 12_600, 1800, 1800, 85.714),
+        (christmas, 3600, 0, 0, 0, 100),
+    ]
+    assert [row[2:] for row in rows[2:]] == [(None, None, None, None)]
+    store.insert(market_days.TABLE, market_days.rows(ALWAYS_OPEN))
+    assert ask(query)[:2] == [
+        (eve, 3600, 86_400, 3600, 3600, 95.833),
+        (christmas, 3600, 86_400, 3600, 3600, 95.833),
+    ]
+
+
 def test_users_have_real_time_or_delayed_prices(ask: Ask) -> None:
     """By the router's state while they were there, whatever it was in between."""
     rows = ask("SELECT * EXCEPT connected_at FROM connections ORDER BY connection_id")
@@ -397,3 +434,23 @@ def test_what_lasts_has_no_end_yet(clickhouse: EngineProcess, database: str) -> 
     assert ask("SELECT ended_at IS NULL, duration_seconds >= 60 FROM failovers") == [(True, True)]
     assert ask("SELECT state, until IS NULL, seconds >= 60 FROM gaps") == [("open", True, True)]
     assert ask("SELECT sum(missed_seconds) >= 60 FROM completeness_1d") == [(True,)]
+
+
+def test_what_was_amended_before_there_was_a_table_of_it_is_in_there(
+    clickhouse: EngineProcess, database: str
+) -> None:
+    """A database of an older version gets what its ticks say, though they were delivered twice."""
+    store = clickhouse.store(database)
+    files = schema.read()
+    new = next(n for n, file in enumerate(files) if "CREATE MATERIALIZED" in file.text)
+    schema.apply(store, files[:new])
+    for batch in [*batches(FACTS, 100), *batches(FACTS, 7)]:
+        assert write(store, batch) == []
+    ask: Ask = store.rows
+    views = ("amendments", "trades", "bars_1m")
+    before = [ask(f"SELECT * FROM {view} ORDER BY ALL") for view in views]  # noqa: S608  # ours
+    schema.apply(store, files)
+    after = [ask(f"SELECT * FROM {view} ORDER BY ALL") for view in views]  # noqa: S608  # ours
+    assert after == before
+    assert len(before[0]) == 3
+    assert ask("SELECT count() FROM trade_amendments FINAL") == [(3,)]

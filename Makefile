@@ -6,17 +6,22 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RIVALS := .venv-bench
 
-.PHONY: run test services journeys chaos faults drills bench check setup tools requirements format generate clean
+.PHONY: run test services journeys soak chaos faults drills bench check setup tools requirements format generate clean
 
 run: tools
 	@$(BIN)/twinfeed up
 
-# services and journeys side by side: both wait most of the time
+# services, journeys and a short soak side by side: all of them wait most of the time
 test: tools check
-	@$(MAKE) --no-print-directory -j2 --output-sync services journeys
+	@$(MAKE) --no-print-directory -j3 --output-sync services journeys soak SOAK_SECONDS=600
 
 services journeys: tools
 	@$(BIN)/pytest -m $(@:s=)
+
+# two hours of what happens in hours: nothing that a process takes may grow
+SOAK_SECONDS ?= 7200
+soak: tools
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s -m soak
 
 # half an hour of faults at random on the whole pipeline, and then the books are balanced
 chaos: tools

@@ -1,10 +1,12 @@
-"""A collector that speaks OTLP over HTTP, decodes what it is sent, and keeps it."""
+"""A collector that speaks OTLP over HTTP or gRPC, decodes what it is sent, and keeps it."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, NamedTuple
 
+import grpc
+import grpc.aio
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -59,6 +61,26 @@ class Collector:
         await self.answers.wait()
         if self.status != web.HTTPOk.status_code:
             return web.Response(status=self.status)
+        self._keep(sent)
+        return web.Response(
+            body=ExportTraceServiceResponse().SerializeToString(),
+            content_type="application/x-protobuf",
+        )
+
+    async def export(
+        self,
+        sent: ExportTraceServiceRequest,
+        call: "grpc.aio.ServicerContext[Any, Any]",
+    ) -> ExportTraceServiceResponse:
+        """Take a call of gRPC."""
+        self.headers.append({str(key): str(value) for key, value in call.invocation_metadata()})
+        await self.answers.wait()
+        if self.status != web.HTTPOk.status_code:
+            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "refused")
+        self._keep(sent)
+        return ExportTraceServiceResponse()
+
+    def _keep(self, sent: ExportTraceServiceRequest) -> None:
         for of in sent.resource_spans:
             resource = _attributes(of.resource.attributes)
             self.spans += (
@@ -78,10 +100,6 @@ class Collector:
                 for scope in of.scope_spans
                 for span in scope.spans
             )
-        return web.Response(
-            body=ExportTraceServiceResponse().SerializeToString(),
-            content_type="application/x-protobuf",
-        )
 
     def traces(self) -> dict[str, list[Told]]:
         """Return the spans by trace."""
@@ -112,3 +130,24 @@ async def collecting() -> AsyncIterator[Collector]:
     finally:
         collector.answers.set()
         await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def collecting_grpc() -> AsyncIterator[Collector]:
+    """A collector on loopback that is called by gRPC."""
+    collector, server = Collector(), grpc.aio.server()
+    export = grpc.unary_unary_rpc_method_handler(
+        collector.export,
+        request_deserializer=ExportTraceServiceRequest.FromString,
+        response_serializer=ExportTraceServiceResponse.SerializeToString,
+    )
+    service = "opentelemetry.proto.collector.trace.v1.TraceService"
+    handlers = grpc.method_handlers_generic_handler(service, {"Export": export})
+    server.add_generic_rpc_handlers((handlers,))
+    collector.url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        yield collector
+    finally:
+        collector.answers.set()
+        await server.stop(0.1)

@@ -24,7 +24,7 @@ from tests import browser, own_broker
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
-RUNGS = ("unit", "service", "journey")
+RUNGS = ("unit", "service", "journey", "soak")
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` deselects

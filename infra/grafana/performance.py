@@ -209,5 +209,17 @@ BOARD = Board(
             width=12,
             height=8,
         ),
+        Panel(
+            title="Spans",
+            description="What became of what the stages trace, a second: the collector took it, or"
+            " did not, or too much waited and it was dropped. All 0 where nothing is traced.",
+            kind="timeseries",
+            unit="cps",
+            asks=(
+                Prom("sum by (job, result) (rate(pipeline_spans_total[5m]))", "{{job}} {{result}}"),
+            ),
+            width=24,
+            height=8,
+        ),
     ),
 )

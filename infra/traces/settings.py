@@ -17,6 +17,7 @@ from infra.settings import http_url
 #: What is appended to the endpoint of all signals; that of traces alone is taken as it is.
 TRACES_PATH = "v1/traces"
 
+Protocol = Literal["http/protobuf", "grpc"]
 Sampler = Literal["parentbased_traceidratio", "parentbased_always_on", "parentbased_always_off"]
 
 
@@ -26,7 +27,7 @@ class TraceSettings(BaseSettings):
     Attributes:
         otel_exporter_otlp_endpoint: the collector, `http://host:4318`; nothing is traced without.
         otel_exporter_otlp_traces_endpoint: the same for traces alone, with its path.
-        otel_exporter_otlp_protocol: `http/protobuf`, which is all that is spoken.
+        otel_exporter_otlp_protocol: `http/protobuf` or `grpc`.
         otel_exporter_otlp_headers: `name=value,...`, sent along; for a token.
         otel_exporter_otlp_timeout: how long a batch may take, in milliseconds.
         otel_exporter_otlp_compression: `gzip` or `none`.
@@ -47,8 +48,8 @@ class TraceSettings(BaseSettings):
 
     otel_exporter_otlp_endpoint: str | None = None
     otel_exporter_otlp_traces_endpoint: str | None = None
-    otel_exporter_otlp_protocol: Literal["http/protobuf"] = "http/protobuf"
-    otel_exporter_otlp_traces_protocol: Literal["http/protobuf"] = "http/protobuf"
+    otel_exporter_otlp_protocol: Protocol = "http/protobuf"
+    otel_exporter_otlp_traces_protocol: Protocol | None = None
     otel_exporter_otlp_headers: SecretStr = SecretStr("")
     otel_exporter_otlp_traces_headers: SecretStr = SecretStr("")
     otel_exporter_otlp_timeout: int = Field(default=10_000, gt=0)
@@ -116,8 +117,16 @@ class TraceSettings(BaseSettings):
         if self.otel_exporter_otlp_traces_endpoint is not None:
             return self.otel_exporter_otlp_traces_endpoint
         if self.otel_exporter_otlp_endpoint is not None:
+            if self.grpc:
+                return self.otel_exporter_otlp_endpoint
             return f"{self.otel_exporter_otlp_endpoint.rstrip('/')}/{TRACES_PATH}"
         return None
+
+    @property
+    def grpc(self) -> bool:
+        """Whether spans are sent by gRPC."""
+        own = self.otel_exporter_otlp_traces_protocol
+        return (own or self.otel_exporter_otlp_protocol) == "grpc"
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -111,6 +111,7 @@ def _performance(panels: Shown) -> None:
     stages = named(panels["Breakdown by stage, P95"])
     assert len(stages) == 5
     assert any(value > 0 for value in named(panels["Latency distribution"]).values())
+    assert set(named(panels["Spans"]).values()) == {0}, "there is no collector"
     processes = named(panels["Threads"])
     assert {"alpaca", "route", "hub", "clickhouse"} <= processes.keys()
     assert all(value >= 1 for value in processes.values())

@@ -94,7 +94,7 @@ def test_the_sampler_says_which_share_is_traced(
             "expected no user and password in it: OTEL_EXPORTER_OTLP_H",
         ),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://c", "expected http://host:port"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "input should be 'http/protobuf'"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "gprc", "input should be 'http/protobuf' or 'grpc'"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "input should be 'http/protobuf'"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,secret", "expected name=value,name=value: part 2"),
         ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "=secret", "expected name=value,name=value: part 1"),

@@ -1,7 +1,8 @@
 """Spans leave a process by OTLP, and nobody waits for them."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from infra.telemetry import Meters
 from infra.traces.settings import TraceSettings
 from infra.traces.span import Context, Span
 from infra.traces.tracer import ALWAYS_A_MINUTE, Tracer, open_tracer
-from tests.collector import collecting
+from tests.collector import Collector, collecting, collecting_grpc
 from tests.infra.test_telemetry import _series
+
+Listening = Callable[[], AbstractAsyncContextManager[Collector]]
 
 SPAN = Span("send ticks", "producer", Context(7, 8), 9, 10, 20, {"a": "b", "n": 1})
 
@@ -24,10 +27,16 @@ def _counts(meters: Meters) -> dict[str, float]:
     return {result: n for result, n in _series(meters, "pipeline_spans_total").items() if n}
 
 
-async def test_a_span_arrives_as_it_was_told() -> None:
+@pytest.mark.parametrize(
+    ("protocol", "listening"),
+    [("http/protobuf", collecting), ("grpc", collecting_grpc)],
+    ids=["HTTP", "gRPC"],
+)
+async def test_a_span_arrives_as_it_was_told(protocol: str, listening: Listening) -> None:
     """With its names, times, parent, error and attributes, and the process that it is of."""
-    async with collecting() as collector:
+    async with listening() as collector:
         settings = _settings(
+            otel_exporter_otlp_protocol=protocol,
             otel_exporter_otlp_endpoint=collector.url,
             otel_exporter_otlp_headers="authorization=Bearer%20t",
             otel_exporter_otlp_compression="gzip",
@@ -40,8 +49,10 @@ async def test_a_span_arrives_as_it_was_told() -> None:
         first, second = await collector.until(lambda: collector.spans[:2])
         await collector.until(lambda: _counts(meters) == {"exported": 2})
         tracer.close()
-        assert collector.headers[0]["Authorization"] == "Bearer t"
-        assert collector.headers[0]["Content-Encoding"] == "gzip"
+        headers = {name.lower(): value for name, value in collector.headers[0].items()}
+        assert headers["authorization"] == "Bearer t"
+        if protocol != "grpc":  # which keeps it to itself
+            assert headers["content-encoding"] == "gzip"
     assert (first.service, first.name, first.kind) == ("route", "send ticks", 4)
     assert (first.trace, first.span, first.parent) == (f"{7:032x}", f"{8:016x}", f"{9:016x}")
     assert (first.start_ns, first.end_ns, first.error) == (10, 20, "")
@@ -71,12 +82,20 @@ async def test_a_service_may_have_another_name() -> None:
     assert span.service == "market-data"
 
 
-async def test_what_the_collector_refuses_is_counted() -> None:
+@pytest.mark.parametrize(
+    ("protocol", "listening"),
+    [("http/protobuf", collecting), ("grpc", collecting_grpc)],
+    ids=["HTTP", "gRPC"],
+)
+async def test_what_the_collector_refuses_is_counted(protocol: str, listening: Listening) -> None:
     """A collector that answers with an error has cost its spans and nothing else."""
-    async with collecting() as collector:
+    async with listening() as collector:
         collector.status = 400
         meters = Meters("router")
-        tracer = open_tracer("route", _settings(otel_exporter_otlp_endpoint=collector.url), meters)
+        settings = _settings(
+            otel_exporter_otlp_endpoint=collector.url, otel_exporter_otlp_traces_protocol=protocol
+        )
+        tracer = open_tracer("route", settings, meters)
         assert tracer is not None
         tracer.tell(SPAN)
         await collector.until(lambda: _counts(meters))

@@ -222,6 +222,8 @@ class Play:
             try:
                 await self._history.begin(anew=self._factor > 1)
                 for each in drills:
+                    if each.alone:
+                        await asyncio.gather(*ends)
                     played.append(Played(drill=each))
                     end = await self._begin(played[-1])
                     if end:

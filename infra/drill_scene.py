@@ -31,6 +31,8 @@ from infra.topics import ANSWERS, COMMANDS
 WHY, WHO = "a drill", "twinfeed drill"
 #: How long Prometheus and Alertmanager may take to read what they are given.
 RELOAD_S = 30.0
+#: How long a router may refuse what is asked of it.
+FIT_S = 60.0
 LOOK_S = 0.2
 PING_S = 10.0
 KINDS: Final[dict[str, type[Any]]] = {
@@ -201,7 +203,15 @@ class Scene:
         if options.get("target") != "router":
             await ops_cli.write(asked, servers, topic)
             return
-        answer: Answer | None = await ops_cli.answered(asked, servers, topic, answers)
+        # a source that was away a moment ago is not fit for it yet
+        deadline = asyncio.get_running_loop().time() + FIT_S
+        while True:
+            answer: Answer | None = await ops_cli.answered(asked, servers, topic, answers)
+            late = asyncio.get_running_loop().time() > deadline
+            if late or answer is None or answer.outcome != "refused":
+                break
+            await asyncio.sleep(LOOK_S)
+            asked = KINDS[command](at_ns=now_ns(), who=WHO, why=WHY, **options)
         if answer is None or answer.outcome == "refused":
             why = answer.detail if answer else "it does not answer"
             message = f"the router does not do {command}: {why}"

@@ -25,6 +25,8 @@ from infra.stack.refusal import Refusal
 
 #: How soon it is tried again where somebody did not take a report.
 AGAIN_S = 60.0
+#: Further back than ClickHouse's seconds reach there is no history.
+MOST_DAYS = 3660
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ class Post:
 
     async def _mail(self, due: daily.Due, at: datetime) -> str:
         since_days = (time.time_ns() - due.since_ns) // (report_cli.DAY_S * daily.NS)
-        days = since_days + report_cli.DAYS_BACK
+        days = min(since_days + report_cli.DAYS_BACK, MOST_DAYS)
         rows = await asyncio.to_thread(report_cli.history, self.clickhouse, self.database, days)
         text = report_cli.could_wait(rows, due.since_ns, due.until_ns)
         mail = report_cli.mail_of(text, self.sender, self.to, at)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from infra.cli import app
 from infra.drill_cli import History, Line, MissedError
+from infra.drill_journal import Changed, Journal, forget
 from infra.drill_report import Played, markdown
 from infra.drill_scene import KINDS
 from infra.drills import (
@@ -68,6 +69,31 @@ def test_a_drill_waits_at_least_as_long_as_its_alert(drill: Drill, factor: float
     """For what it has to hold, and for what it is kept up, divided as the rules are."""
     assert drill.expected_s(factor) > drill.alert.wait_s / factor
     assert drill.over_s(factor) > drill.alert.keep_s / factor
+
+
+def test_what_stops_the_delivery_is_drilled_alone() -> None:
+    """No other alert's end could be told meanwhile; so it waits for those that are awaited."""
+    carriers = [Stopped("alertmanager"), Stopped("alerts")]
+    assert {d.alert.id for d in DRILLS if d.alone} == {
+        d.alert.id for d in DRILLS if any(act in carriers for act in d.faults)
+    }
+
+
+def test_what_is_to_be_taken_back_stands_in_the_journal(tmp_path: Path) -> None:
+    """Until it is; a new stack has nothing to take back."""
+    journal = Journal(tmp_path)
+    assert journal.left() is None
+    assert not forget(tmp_path)
+    journal.begin({"prometheus.yml": "before"})
+    for alert in ("H1", "C1"):
+        journal.strike(alert)
+    journal.heal("H1")
+    assert Journal(tmp_path).left() == Changed(before={"prometheus.yml": "before"}, playing=("C1",))
+    journal.end()
+    assert Journal(tmp_path).left() is None
+    journal.begin({})
+    assert forget(tmp_path)
+    assert Journal(tmp_path).left() is None
 
 
 def test_every_alert_is_drilled_or_it_is_said_why_not() -> None:

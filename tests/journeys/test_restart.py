@@ -3,11 +3,14 @@
 import psutil
 import pytest
 
+from infra.drill_journal import Journal
 from infra.stack.plan import PORTS
 from infra.topics import RAW_ALPACA, TRANSITIONS
 from tests.journeys import reconcile
 from tests.journeys.conftest import NewStack
 from tests.journeys.running import END_SECONDS, Stack
+
+PROMETHEUS = "prometheus.yml"
 
 
 async def _ticks(stack: Stack) -> int:
@@ -35,7 +38,13 @@ async def test_a_stack_goes_on_where_it_was(new_stack: NewStack) -> None:
         }
         assert not ours & listening
 
+        # as a drill leaves them that was killed, and then the stack was ended
+        Journal(stack.data).begin({PROMETHEUS: (stack.data / PROMETHEUS).read_text()})
+        (stack.data / PROMETHEUS).write_text("{}")
         await stack.start()
+        assert "a drill was cut off on the stack before this one" in stack.output()
+        assert Journal(stack.data).left() is None
+        assert "rule_files" in (stack.data / PROMETHEUS).read_text()
 
         async def flowing_again() -> bool:
             return await _ticks(stack) > before + 2_000

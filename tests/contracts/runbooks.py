@@ -123,20 +123,32 @@ def questions(page: Path) -> Iterator[tuple[str, str]]:
                 yield words[2], block.output.partition("\n")[0] if is_last else ""
 
 
-def difference(printed: str, said: str) -> str:
-    """Return in what an answer is not as it is printed; figures, times and names are examples."""
+def difference(printed: str, said: str, *, filled: bool = False) -> str:
+    """Return in what an answer is not as it is printed; figures, times and names are examples.
+
+    Args:
+        printed: what the page shows.
+        said: what was answered.
+        filled: whether a table has to have rows, and a query series.
+
+    """
     if not printed:
         return ""
     if not printed.lstrip().startswith("{"):
         first = printed.splitlines()[0].split()
-        return "" if first in [line.split() for line in said.splitlines()] else f"no line {first}"
+        lines = [line.split() for line in said.splitlines()]
+        if first not in lines:
+            return f"no line {first}"
+        return "no rows" if filled and ["0", "rows"] in lines else ""
     shown = json.loads(printed)
     answers = list(_values(said))
     if "metric" in shown:
         if any(answer["status"] != "success" for answer in answers):
             return "an error"
         found = [each["metric"].keys() for answer in answers for each in answer["data"]["result"]]
-        fits = not found or any(shown["metric"].keys() <= labels for labels in found)
+        fits = (not found and not filled) or any(
+            shown["metric"].keys() <= labels for labels in found
+        )
         return "" if fits else f"no series with {list(shown['metric'])}"
     answer = answers[-1]
     lacking = [name for name in shown if name not in answer]

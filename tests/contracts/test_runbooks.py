@@ -39,7 +39,7 @@ UsageError = BadParameter.__mro__[1]
 
 NAMES = {*(alert.name for alert in ALERTS), *(level.alert for level in LEVELS)}
 #: What a page may run besides `twinfeed`.
-PROGRAMS = {"twinfeed", "curl", "export", "awk", "mv", "umask", "cat", "python3", "time"}
+PROGRAMS = {"twinfeed", "curl", "export", "awk", "mv", "umask", "cat", "python3", "time", "date"}
 #: Which sections every page of a kind has, in this order.
 SECTIONS = {
     "RUNBOOK": (
@@ -300,6 +300,26 @@ def test_an_answer_is_compared_with_the_printed_one(printed: str, said: str, dif
     found = difference(printed, said)
     assert differs in found
     assert bool(found) == bool(differs)
+
+
+@pytest.mark.parametrize(
+    ("printed", "said", "differs"),
+    [
+        ("a  b\n", "a     b\n1     2\n1 row\n", ""),
+        ("a  b\n", "a     b\n0 rows\n", "no rows"),
+        (
+            '{"metric": {"type": "x"}}',
+            '{"status": "success", "data": {"result": []}}',
+            "no series with ['type']",
+        ),
+    ],
+)
+def test_where_something_must_be_there_nothing_is_a_difference(
+    printed: str, said: str, differs: str
+) -> None:
+    """In the state that a page is about, its commands find something."""
+    assert difference(printed, said, filled=True) == differs
+    assert difference(printed, said) == ""
 
 
 def test_the_introduction_leads_here() -> None:

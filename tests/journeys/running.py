@@ -57,7 +57,7 @@ class Stack:
     def __init__(self, data: Path, offset: int, env: Mapping[str, str], *options: str) -> None:
         self.data = data
         self.offset = offset
-        self._env = {**os.environ, **env}
+        self.env = {**os.environ, **env}
         self._options = options
         self._process: asyncio.subprocess.Process | None = None
         self._http: aiohttp.ClientSession | None = None
@@ -71,7 +71,7 @@ class Stack:
                 *(sys.executable, "-m", "infra.cli", "up", "--plain"),
                 *("--data", str(self.data), "--port-offset", str(self.offset)),
                 *self._options,
-                env=self._env,
+                env=self.env,
                 stdout=output,
                 stderr=output,
             )

@@ -11,9 +11,10 @@ RIVALS := .venv-bench
 run: tools
 	@$(BIN)/twinfeed up
 
-# services, journeys and a short soak side by side: all of them wait most of the time
+# services and journeys side by side, as both wait most of the time; then a short soak, by itself
 test: tools check
-	@$(MAKE) --no-print-directory -j3 --output-sync services journeys soak SOAK_SECONDS=600
+	@$(MAKE) --no-print-directory -j2 --output-sync services journeys
+	@$(MAKE) --no-print-directory soak SOAK_SECONDS=300
 
 services journeys: tools
 	@$(BIN)/pytest -m $(@:s=)

@@ -84,7 +84,7 @@ async def test_prices_come_from_yahoo_while_alpaca_is_dead(
         "ALPACA_API_KEY_ID": "simulated-key",
         "ALPACA_API_SECRET_KEY": "simulated-secret",
         "YAHOO_BASE_URL": f"http://127.0.0.1:{yahoo}",
-        "YAHOO_POLL_SECONDS": "2",
+        "YAHOO_POLL_SECONDS": "5",  # fresh for 15 s, however busy the machine
     }
     async with (
         _simulator("yahoo", yahoo, tmp_path / "yahoo.jsonl"),

@@ -1,7 +1,7 @@
 """The whole stack for hours, with what happens in hours: what it takes must not grow.
 
-`SOAK_SECONDS` says how long; `make soak` runs two hours, and `make test` ten minutes beside the
-services and the journeys. The first fifth is the warm-up.
+`SOAK_SECONDS` says how long; `make soak` runs two hours, and `make test` five minutes once all
+else is over. The first fifth is the warm-up.
 """
 
 import asyncio

@@ -122,8 +122,10 @@ async def _enabled_in_stages(stack: Stack, desk: Desk) -> None:
             return bool(found)
 
         await stack.until(followed, 60)
-        # whatever is streamed, Yahoo is routed
-        assert await stack.prometheus("datasource_router:state:code == 1")
+        await story.routed(stack, "FALLBACK_ACTIVE")
+    # whatever was streamed, nothing else was ever routed
+    switches = await stack.rows("SELECT DISTINCT to_state FROM router_transitions FINAL")
+    assert switches == [{"to_state": "FALLBACK_ACTIVE"}]
     await desk.section(ENABLE, "Verification", filled=True)
     await desk.section(ENABLE, "Release")
     await story.routed(stack, "PRIMARY_ACTIVE")

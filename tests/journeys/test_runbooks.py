@@ -89,14 +89,16 @@ async def test_streaming_is_enabled_by_the_pages_and_what_goes_wrong_then_is_men
         stack.env["ENABLE_ALPACA_STREAMING"] = "true"
         await stack.start()
         desk.something_happens()
-        scene = Scene(stack.data, FACTOR)
-        async with scene.ready():
+        async with Scene(stack.data, FACTOR).ready():
             await _enabled_in_stages(stack, desk)
             await _keys_are_rotated(stack, desk)
-            await scene.do(Garbled("hub.deliveries"))
-            await desk.follow(UNSEEN, filled=True)
-            await desk.section(OTHERS, "PipelineDeadLetters", filled=True)
-            await desk.follow(OTHERS, HAND_OVER)
+        scene = Scene(stack.data, FACTOR)
+        await scene.do(Garbled("hub.deliveries"))
+        await desk.follow(UNSEEN, filled=True)
+        await desk.section(OTHERS, "PipelineDeadLetters", filled=True)
+        # of drills there is one at a time, and a page has one
+        await desk.follow(OTHERS, HAND_OVER)
+        async with scene.ready():
             await _late_and_rejected(stack, desk)
             await _again_and_again(stack, scene, desk)
             desk.something_happens()

@@ -92,6 +92,7 @@ def _play(monitoring: Monitoring, path: Path, rules: dict[str, Any], step: int, 
 
 
 @pytest.mark.service
+@pytest.mark.timeout(900)  # it computes for half a minute on two idle cores
 def test_a_week_has_its_two_incidents_alerts(monitoring: Monitoring, tmp_path: Path) -> None:
     """No night, no holiday, no half day, no weekend, no noise and no cold start tells anybody.
 

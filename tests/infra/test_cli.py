@@ -19,6 +19,8 @@ from infra.kafka.admin import delete_topics, ensure_topics
 from infra.kafka.broker import Broker
 from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE
 from infra.stack import preflight
+from infra.stack.plan import HOST, PORTS
+from tests.journeys.running import ports_of_its_own
 
 pytestmark = pytest.mark.service
 
@@ -138,11 +140,10 @@ def test_a_data_directory_in_the_way_is_told(tmp_path: Path) -> None:
 
 def test_a_taken_port_is_told(tmp_path: Path) -> None:
     """Some port that the stack needs is held: it is named, and nothing was started."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+    with ports_of_its_own() as offset, socket.socket() as taken:
+        port = PORTS["forward"][0][0] + offset
+        taken.bind((HOST, port))
         taken.listen()
-        port = taken.getsockname()[1]
-        offset = port - 19205  # the forwarder's metrics
         done = twinfeed(
             *("up", "--data", str(tmp_path / "data"), "--port-offset", str(offset)),
             env={"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "PROMETHEUS_URL": "http://p:1"}
@@ -243,23 +244,22 @@ def test_a_kafka_that_is_not_there_is_told(free_port: Callable[[], int]) -> None
     assert f"Kafka at {server} (KAFKA_BOOTSTRAP_SERVERS)" in sentence(done, EX_UNAVAILABLE)
 
 
-async def test_a_bad_setting_of_a_stage_ends_the_whole(
-    kafka: Broker, free_port: Callable[[], int], tmp_path: Path
-) -> None:
+async def test_a_bad_setting_of_a_stage_ends_the_whole(kafka: Broker, tmp_path: Path) -> None:
     """What only a stage can know to be wrong is said in its words, and the stack leaves with 78."""
     prefix = f"test-{uuid.uuid4().hex[:12]}."
     await ensure_topics(kafka.bootstrap_servers, prefix)
     try:
-        done = twinfeed(
-            *("up", "--data", str(tmp_path / "data"), "--port-offset", str(free_port() - 19207)),
-            env={
-                "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-                "TOPIC_PREFIX": prefix,
-                "PROMETHEUS_URL": "http://127.0.0.1:1",
-                "ALERTMANAGER_URL": "http://127.0.0.1:1",
-                "SYMBOLS_FILE": "/nowhere/symbols.txt",
-            },
-        )
+        with ports_of_its_own() as offset:
+            done = twinfeed(
+                *("up", "--data", str(tmp_path / "data"), "--port-offset", str(offset)),
+                env={
+                    "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+                    "TOPIC_PREFIX": prefix,
+                    "PROMETHEUS_URL": "http://127.0.0.1:1",
+                    "ALERTMANAGER_URL": "http://127.0.0.1:1",
+                    "SYMBOLS_FILE": "/nowhere/symbols.txt",
+                },
+            )
     finally:
         await delete_topics(kafka.bootstrap_servers, prefix)
     assert done.returncode == EX_CONFIG, done.stdout

@@ -72,9 +72,11 @@ async def _routed(stack: Stack) -> AsyncIterator[Callable[[str, float], asyncio.
 async def test_prices_come_from_yahoo_while_alpaca_is_dead(
     new_stack: NewStack, free_port: Callable[[], int], tmp_path: Path, collector: Collector
 ) -> None:
-    """Within fifteen seconds of its death, and Alpaca's again after it is back; and it is traced.
+    """Once Yahoo has newer ones than the last of Alpaca's, until Alpaca is back; and it is traced.
 
-    A collector is told of a tick, of one that is rejected, and of the failover: each is one trace.
+    The route goes to Yahoo within fifteen seconds of Alpaca's death. The simulated Yahoo tells
+    prices fifteen seconds late, and is asked every five. A collector is told of a tick, of one that
+    is rejected, and of the failover: each is one trace.
     """
     alpaca, control, yahoo = free_port(), free_port(), free_port()
     env = {
@@ -96,8 +98,12 @@ async def test_prices_come_from_yahoo_while_alpaca_is_dead(
                 await routed("alpaca", 30)
             seen = await up.enter_async_context(watching(stack))
             await _traced_while_alpaca_lives(stack, collector, control)
+            died_at_ns = time.time_ns()
         async with _routed(stack) as routed:
-            await routed("yahoo", 15)
+            failover = await _comes_to(stack, "FALLBACK_ACTIVE", 2, 60)
+            assert failover.reason == "disconnected"
+            assert 10 <= (failover.switched_at_ns - died_at_ns) / 1e9 < 15, failover
+            await routed("yahoo", 60)
         await tracing.traced(collector, 30, tracing.FAILOVER, tracing.SWITCHED, tracing.KEPT)
         async with _simulator("alpaca", alpaca, tmp_path / "alpaca.jsonl"):
             async with _routed(stack) as routed:

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -142,6 +142,50 @@ async def test_what_a_fetch_brought_across_a_rebalance_comes_again(consumer: Any
     assert seeks == [2]
 
 
+@pytest.mark.parametrize("left", [0, 1])
+async def test_a_worker_that_has_lost_all_partitions_lives_on(
+    consumer: Any, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    """What a fetch brought before that is not gone back for: its next owner reads it.
+
+    Args:
+        consumer: not connected.
+        monkeypatch: gives it an assignment.
+        left: how often it is asked for its partitions before it has none.
+
+    """
+    asked = iter([{AT}] * left)
+    monkeypatch.setattr(consumer, "assignment", lambda: next(asked, set()))
+
+    async def seek_to_committed() -> Mapping[TP, int]:
+        message = "No partitions are currently assigned"
+        raise AssertionError(message)
+
+    async def fetch(_: float) -> Any:
+        return {}, set()
+
+    consumer._thread.seek_to_committed, consumer._wait_next_records = seek_to_committed, fetch
+    consumer.resume_flow()
+    consumer._dropped = True
+    assert [tp async for tp, _ in consumer.getmany(1)] == []
+    assert not consumer._dropped
+
+
+async def test_another_assertion_of_the_client_is_not_swallowed(
+    consumer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where there is nothing to go back to is there nothing wrong."""
+    monkeypatch.setattr(consumer, "assignment", lambda: {AT})
+
+    async def seek_to_committed() -> Mapping[TP, int]:
+        message = "something else"
+        raise AssertionError(message)
+
+    consumer._thread.seek_to_committed = seek_to_committed
+    with pytest.raises(AssertionError, match="something else"):
+        await consumer.perform_seek()
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -152,6 +196,7 @@ async def test_what_a_fetch_brought_across_a_rebalance_comes_again(consumer: Any
         "_add_gap",
         "on_buffer_full",
         "on_partitions_revoked",
+        "seek_to_committed",
         "perform_seek",
     ],
 )

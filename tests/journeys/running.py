@@ -77,14 +77,14 @@ class Stack:
             )
         await self.until(self.all_ready, READY_SECONDS)
 
-    async def stop(self) -> float:
+    async def stop(self, within: float = END_SECONDS) -> float:
         """End it as Ctrl-C does; return the seconds that it took. It must end in order."""
         assert self._process
         started = time.monotonic()
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGINT)
         try:
-            code = await asyncio.wait_for(self._process.wait(), END_SECONDS)
+            code = await asyncio.wait_for(self._process.wait(), within)
         except TimeoutError:
             self._process.kill()
             raise
@@ -212,7 +212,10 @@ class Stack:
 
 @contextlib.asynccontextmanager
 async def a_stack(
-    folder: Path, *options: str, env: Mapping[str, str] | None = None
+    folder: Path,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    end_within: float = END_SECONDS,
 ) -> AsyncIterator[Stack]:
     """Run a stack on ports of its own for the length of the block, and see it end in order."""
     with ports_of_its_own() as offset:
@@ -221,4 +224,4 @@ async def a_stack(
             await stack.start()
             yield stack
         finally:
-            await stack.stop()
+            await stack.stop(end_within)

@@ -11,7 +11,7 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final, assert_never
+from typing import Any, Final, NamedTuple, assert_never
 
 import aiohttp
 import structlog
@@ -50,6 +50,25 @@ _ALL = json.dumps({"type": 1, "target": "SubscribeToAssetClass", "arguments": ["
 _MISRULED = {"groups": [{"name": "drill", "rules": [{"record": "drill", "expr": "up + on() up"}]}]}
 
 log = structlog.get_logger()
+
+
+class _Server(NamedTuple):
+    """A server that reads its files again on SIGHUP.
+
+    Attributes:
+        process: its name on the stack, and before its metrics.
+        address: what of it the stack's board shows.
+        page: which page of it that is.
+
+    """
+
+    process: str
+    address: str
+    page: str
+
+
+_PROMETHEUS = _Server("prometheus", "metrics", "/graph")
+_ALERTMANAGER = _Server("alertmanager", "alerts", "/api/v2/alerts")
 
 
 class Scene:
@@ -91,7 +110,7 @@ class Scene:
                 if self._factor != 1:
                     text = compressed.alertmanager(self._before[self._routes], self._factor)
                     self._routes.write_text(text, encoding="utf-8")
-                    await self._reload("alertmanager", "alerts", "/api/v2/alerts")
+                    await self._reload(_ALERTMANAGER)
                     await self._configure()
                 yield left.playing if left else ()
             finally:
@@ -110,11 +129,11 @@ class Scene:
 
     async def _restore(self) -> None:
         """Have the files, and whoever reads them, as they were."""
-        processes = (("prometheus", "metrics", "/graph"), ("alertmanager", "alerts", "/api/v2"))
-        for (path, text), process in zip(self._before.items(), processes, strict=True):
+        servers = (_PROMETHEUS, _ALERTMANAGER)
+        for (path, text), server in zip(self._before.items(), servers, strict=True):
             if _read(path) != text:
                 path.write_text(text, encoding="utf-8")
-                await self._reload(*process)
+                await self._reload(server)
 
     @contextlib.asynccontextmanager
     async def struck(self, of: Drill) -> AsyncIterator[None]:
@@ -131,16 +150,12 @@ class Scene:
     async def _heal(self, of: Drill) -> None:
         """Take a drill's faults away, all that can be; then say of the first that cannot."""
         failed: list[Refusal] = []
-        for act in of.faults:
-            try:
-                await self.undo(act)
-            except Refusal as refusal:
-                failed.append(refusal)
-        for asked in of.after:
-            try:
-                await self.do(asked)
-            except Refusal as refusal:
-                failed.append(refusal)
+        for how, acts in ((self.undo, of.faults), (self.do, of.after)):
+            for act in acts:
+                try:
+                    await how(act)
+                except Refusal as refusal:
+                    failed.append(refusal)
         if failed:
             raise failed[0]
 
@@ -231,7 +246,7 @@ class Scene:
         apart = self._apart = compressed.Apart(job, self._data / "drill-targets.yml")
         apart.file.write_text(compressed.targets(self._before[self._config], job), encoding="utf-8")
         await self._configure()
-        url = self._address("metrics").partition("/graph")[0] + "/api/v1/targets"
+        url = self._base(_PROMETHEUS) + "/api/v1/targets"
         first: dict[str, str] = {}
         last: dict[str, str] = {}
         try:
@@ -261,11 +276,11 @@ class Scene:
             apart=self._apart,
         )
         self._config.write_text(text, encoding="utf-8")
-        await self._reload("prometheus", "metrics", "/graph")
+        await self._reload(_PROMETHEUS)
 
-    async def _reload(self, process: str, address: str, path: str) -> None:
-        """Have a process read its files again, and wait until it has."""
-        url = self._address(address).partition(path)[0] + "/metrics"
+    async def _reload(self, server: _Server) -> None:
+        """Have a server read its files again, and wait until it has."""
+        process, url = server.process, self._base(server) + "/metrics"
         pattern = rf"^{process}_config_last_reload_success_timestamp_seconds (\S+)$"
         async with aiohttp.ClientSession(trust_env=False) as http:
             before = await _told(http, url, pattern)
@@ -277,6 +292,9 @@ class Scene:
             except TimeoutError as error:
                 message = f"{process} has not taken its new configuration in {RELOAD_S:.0f} s"
                 raise Refusal(message, EX_UNAVAILABLE) from error
+
+    def _base(self, server: _Server) -> str:
+        return self._address(server.address).partition(server.page)[0]
 
     def _address(self, name: str) -> str:
         board = boards.read(self._data)

@@ -1,7 +1,7 @@
 """What all tests share: the default marker, free ports, and a real broker of their own."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,15 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     for item in items:
         if not any(item.get_closest_marker(rung) for rung in RUNGS):
             item.add_marker(pytest.mark.unit)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where processes keep their temporary files: those that are killed put nothing away."""
+    with pytest.MonkeyPatch.context() as patch:
+        directory = tmp_path_factory.mktemp("scratch")
+        patch.setenv("TMPDIR", str(directory))
+        yield directory
 
 
 @pytest.fixture(scope="session")

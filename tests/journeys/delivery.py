@@ -20,7 +20,7 @@ from typing import Any
 from infra.alertmanager import config
 from infra.drill_scene import Scene
 from infra.drills import TO_A_PERSON_S, Drill, named
-from tests.infra.alertmanager.receivers import ROUTING_KEY, SLACK_PATH, TOKEN, Receivers
+from tests.infra.alertmanager.receivers import Receivers, write_secrets
 from tests.journeys.running import Stack, a_stack
 
 #: In an order in which none mutes another that comes soon after.
@@ -57,13 +57,7 @@ def _fires(notice: dict[str, Any], name: str) -> bool:
 async def _tell(stack: Stack, told: Receivers, secrets: Path) -> None:
     """Have the stack's Alertmanager tell them."""
     url = await told.start()
-    for name, secret in {
-        config.ROUTING_KEY: ROUTING_KEY,
-        config.SLACK_URL: url + SLACK_PATH,
-        config.HISTORY_TOKEN: TOKEN,
-        config.WATCHDOG_TOKEN: TOKEN,
-    }.items():
-        (secrets / name).write_text(secret)
+    write_secrets(secrets, url)
     channels = config.Channels(
         secrets=secrets,
         pagerduty_url=f"{url}/v2/enqueue",

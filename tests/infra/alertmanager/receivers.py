@@ -7,15 +7,30 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from infra.alertmanager import config
+
 ROUTING_KEY = "0123456789abcdef0123456789abcdef"
 SLACK_PATH = "/services/T0000/B0000/secret"
 TOKEN = "a token"
+#: What they go by, under the name of the file that Alertmanager reads it from.
+SECRETS = {
+    config.ROUTING_KEY: ROUTING_KEY,
+    config.HISTORY_TOKEN: TOKEN,
+    config.WATCHDOG_TOKEN: TOKEN,
+}
 SEVERITIES = {"critical", "error", "warning", "info"}
+
+
+def write_secrets(into: Path, url: str, **changes: str) -> None:
+    """Write the files that let an Alertmanager tell the receivers at an address."""
+    for name, secret in {**SECRETS, config.SLACK_URL: url + SLACK_PATH, **changes}.items():
+        (into / name).write_text(secret)
 
 
 def pagerduty_mistakes(event: Any) -> list[str]:

@@ -13,11 +13,10 @@ from infra.alertmanager import config
 from infra.stack.toolchain import Monitoring
 from tests.infra.alertmanager.receivers import (
     ROUTING_KEY,
-    SLACK_PATH,
-    TOKEN,
     Receivers,
     pagerduty_mistakes,
     slack_mistakes,
+    write_secrets,
 )
 from tests.infra.alertmanager.running import Alertmanager, alertmanager
 
@@ -46,14 +45,7 @@ def new_scene(monitoring: Monitoring, tmp_path: Path, free_port: Callable[[], in
     async def scene(**changes: str) -> AsyncIterator[Scene]:
         told = Receivers()
         url = await told.start()
-        for name, secret in {
-            config.ROUTING_KEY: ROUTING_KEY,
-            config.SLACK_URL: url + SLACK_PATH,
-            config.HISTORY_TOKEN: TOKEN,
-            config.WATCHDOG_TOKEN: TOKEN,
-            **changes,
-        }.items():
-            (tmp_path / name).write_text(secret)
+        write_secrets(tmp_path, url, **changes)
         channels = replace(
             config.PRODUCTION,
             secrets=tmp_path,

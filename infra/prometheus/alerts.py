@@ -442,6 +442,7 @@ ALERTS: tuple[Alert, ...] = (
         family="meta",
         component="prometheus",
         service="monitoring",
+        # the backfill too: without it holes stay open, and nobody would hear of that either
         expr=" or ".join(f'absent(up{{job="{job}"}})' for job in JOBS if job.startswith("alpaca-")),
         wait="2m",
         summary="Nobody asks {{ $labels.job }} how it is",

@@ -35,6 +35,8 @@ from sinks.clickhouse.traces import STAGE, Traces
 
 #: What is in hand may take this long to be written once we are told to end.
 DRAIN_S = 4.0
+#: A server's goodbye, and a write that is still under way then, are waited for this long.
+CLOSE_S = 1.0
 #: And an idle thread this long to end.
 THREAD_S = 0.1
 #: Between attempts to reach a server that is not there at the start.
@@ -69,10 +71,14 @@ class Writer:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, write, self._store, batch)
 
-    async def close(self) -> None:
-        """Let go of the store."""
+    async def close(self, within: float | None = None) -> None:
+        """Let go of the store, or leave it to its thread where that takes longer than `within`."""
         if self._store is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
+            loop = asyncio.get_running_loop()
+            closing = loop.run_in_executor(self._thread, self._store.close)
+            done, _ = await asyncio.wait([closing], timeout=within)
+            for ended in done:
+                ended.result()
         self._thread.shutdown(wait=False)
 
 
@@ -143,7 +149,7 @@ class Process:
                 lambda: ClickHouseStore.on_server(address, database, cluster), calendar, cluster
             )
         )
-        stack.push_async_callback(writer.close)
+        stack.push_async_callback(writer.close, CLOSE_S)  # it may have gone mute
         while not self._stop.is_set():
             try:
                 await writer.open()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,10 +70,10 @@ class Run:
                     assert self.process.poll() is None, self.log.read_text()
                 await asyncio.sleep(0.02)
 
-    def end(self, within: float = 10.0) -> int:
-        """Tell it to end, and return its exit code."""
+    async def ended(self, within: float = 10.0) -> int:
+        """Tell it to end, and return its exit code. What it talks to may be in this loop."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(within)
+        return await asyncio.to_thread(self.process.wait, within)
 
     def kill(self) -> None:
         """Kill it as the system would."""
@@ -196,7 +196,7 @@ async def test_a_directory_has_one_owner(
     first.kill()
     third = start(**where)
     await third.ready()
-    assert third.end() == 0
+    assert await third.ended() == 0
 
 
 async def test_it_ends_in_time_whatever_readers_do(start: Start, where: Mapping[str, str]) -> None:
@@ -210,7 +210,7 @@ async def test_it_ends_in_time_whatever_readers_do(start: Start, where: Mapping[
         async with session.post(url, data="SELECT 1") as response:
             assert await response.text() == "1\n"
         began = time.monotonic()
-        assert await asyncio.to_thread(run.end) == 0
+        assert await run.ended() == 0
         assert time.monotonic() - began < 5
         with pytest.raises(aiohttp.ClientError):
             await statement
@@ -292,7 +292,7 @@ async def test_nothing_is_lost_or_doubled_by_kills(
     run = start(**where)
     await reaches(await run.port(), COUNTS, f"{total}\t{total}\t{total * (total - 1) // 2}")
     await run.ready()
-    assert run.end() == 0
+    assert await run.ended() == 0
 
 
 async def test_a_full_disk_is_waited_out(
@@ -312,7 +312,7 @@ async def test_a_full_disk_is_waited_out(
     process.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
     await reaches(port, COUNTS, f"4000\t4000\t{4000 * 3999 // 2}")
     await run.ready()
-    assert run.end() == 0
+    assert await run.ended() == 0
 
 
 async def test_a_server_may_go_and_come_back(
@@ -323,74 +323,114 @@ async def test_a_server_may_go_and_come_back(
     database: str,
 ) -> None:
     """Away at the start, there, away again: it says what it waits for, and loses nothing."""
-    wall = await Wall.built(clickhouse.port)
-    run = start(
-        **where,
-        CLICKHOUSE_URL=f"http://127.0.0.1:{wall.port}",
-        CLICKHOUSE_DATABASE=database,
-    )
-    await produced.write(0, 100)
-    await run.ready("waiting for ClickHouse\n")
     count = f"SELECT count() FROM {database}.raw_ticks FINAL"  # noqa: S608  # a name of ours
-    wall.open = True
-    await reaches(clickhouse.port, f"EXISTS TABLE {database}.raw_ticks", "1")
-    await reaches(clickhouse.port, count, "100")
-    await run.ready()
-    wall.open = False
-    await produced.write(100, 100)
-    await run.ready("waiting for ClickHouse\n")
-    wall.open = True
-    await reaches(clickhouse.port, count, "200")
-    assert run.end() == 0
-    await wall.razed()
+    async with walled(clickhouse.port) as wall:
+        run = start(
+            **where,
+            CLICKHOUSE_URL=f"http://127.0.0.1:{wall.port}",
+            CLICKHOUSE_DATABASE=database,
+        )
+        await produced.write(0, 100)
+        await run.ready("waiting for ClickHouse\n")
+        wall.open = True
+        await reaches(clickhouse.port, f"EXISTS TABLE {database}.raw_ticks", "1")
+        await reaches(clickhouse.port, count, "100")
+        await run.ready()
+        wall.open = False
+        await produced.write(100, 100)
+        await run.ready("waiting for ClickHouse\n")
+        wall.open = True
+        await reaches(clickhouse.port, count, "200")
+        assert await run.ended() == 0
+
+
+async def test_a_server_that_went_mute_does_not_keep_it(
+    start: Start,
+    where: Mapping[str, str],
+    produced: Produced,
+    clickhouse: EngineProcess,
+    database: str,
+) -> None:
+    """Told to end while a write has no answer, it ends; its successor writes that again, once."""
+    count = f"SELECT count() FROM {database}.raw_ticks"  # noqa: S608  # a name of ours
+    settings = {**where, "CLICKHOUSE_DATABASE": database}
+    async with walled(clickhouse.port) as wall:
+        wall.open = True
+        run = start(**settings, CLICKHOUSE_URL=f"http://127.0.0.1:{wall.port}")
+        await produced.write(0, 100)
+        await run.ready()
+        await reaches(clickhouse.port, count, "100")
+        wall.mute = True
+        await produced.write(100, 100)
+        await reaches(clickhouse.port, count, "200")
+        assert await run.ended() == 0
+        await run.event("ended_with_a_write_under_way")
+    run = start(**settings, CLICKHOUSE_URL=f"http://127.0.0.1:{clickhouse.port}")
+    await produced.write(200, 100)
+    await reaches(clickhouse.port, f"{count} FINAL", "300")
+    assert await run.ended() == 0
+
+
+@asynccontextmanager
+async def walled(beyond: int) -> AsyncIterator["Wall"]:
+    """Stand a wall, closed, before a server's port."""
+    wall = Wall(beyond)
+    async with await asyncio.start_server(wall.arrive, "127.0.0.1", 0) as server:
+        wall.port = server.sockets[0].getsockname()[1]
+        try:
+            yield wall
+        finally:
+            await wall.razed()
 
 
 class Wall:
-    """Stands before a server: connections get through while it is open."""
+    """Stands before a server: connections get through while it is open.
+
+    Attributes:
+        open: whether what is said gets through; where not, the connection breaks.
+        mute: whether answers are kept back, with the connection as it was.
+        port: where it stands.
+
+    """
 
     def __init__(self, beyond: int) -> None:
         self.open = False
+        self.mute = False
         self.port = 0
         self._beyond = beyond
-        self._server: asyncio.Server | None = None
-        self._through: set[asyncio.Task[None]] = set()
-
-    @classmethod
-    async def built(cls, beyond: int) -> "Wall":
-        """Build one, closed."""
-        wall = cls(beyond)
-        wall._server = await asyncio.start_server(wall._arrive, "127.0.0.1", 0)
-        wall.port = wall._server.sockets[0].getsockname()[1]
-        return wall
+        self._through: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def razed(self) -> None:
-        """Take it away."""
-        assert self._server
-        self._server.close()
-        for task in self._through:
-            task.cancel()
-        await asyncio.gather(*self._through, return_exceptions=True)
+        """Break what goes through it."""
+        for writer in self._through.values():
+            writer.close()
+        await asyncio.gather(*self._through)
 
-    async def _arrive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def arrive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry a connection there and back until it breaks."""
         task = asyncio.current_task()
         assert task
-        self._through.add(task)
+        there, back = await asyncio.open_connection("127.0.0.1", self._beyond)
+        self._through[task] = writer
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._beyond)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._carry(reader, back))
-                group.create_task(self._carry(there, writer))
+                group.create_task(self._carry(there, writer, answers=True))
         except* ConnectionError:
             pass  # the wall was closed
         finally:
             writer.close()
             back.close()
-            self._through.discard(task)
+            del self._through[task]
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool = False
+    ) -> None:
         while data := await reader.read(65536):
             if not self.open:
                 raise ConnectionAbortedError
+            if answers and self.mute:
+                continue
             writer.write(data)
             await writer.drain()
         raise ConnectionResetError

@@ -41,6 +41,8 @@ MAY_BE_EMPTY = frozenset({"Alerts that fire", LIMIT})
 #: On the console, before its picture is taken.
 SEEN: Mapping[str, re.Pattern[str]] = {
     "#badge": re.compile("^LIVE$"),
+    "#latency": re.compile(r"median\s*\d"),
+    "#rates": re.compile(r"clients\s*\d+ \+ [1-9]"),
     "#alerts-said": re.compile("None fires|fires?: "),
     "#levels-said": re.compile("as of "),
     "#levels tbody tr:first-child": re.compile("%"),
@@ -61,8 +63,8 @@ class Look(NamedTuple):
 
 #: By the names of their pictures.
 LOOKS: Mapping[str, Look] = {
-    "console": Look({"width": 1100, "height": 1300}, "light", 0.8),
-    "console-dark": Look({"width": 1100, "height": 1300}, "dark", 0.8),
+    "console": Look({"width": 1100, "height": 1300}, "light", 0.75),
+    "console-dark": Look({"width": 1100, "height": 1300}, "dark", 0.75),
     "console-phone": Look({"width": 390, "height": 844}, "light", 1),
 }
 

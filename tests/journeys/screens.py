@@ -63,8 +63,8 @@ class Look(NamedTuple):
 
 #: By the names of their pictures.
 LOOKS: Mapping[str, Look] = {
-    "console": Look({"width": 1100, "height": 1300}, "light", 0.75),
-    "console-dark": Look({"width": 1100, "height": 1300}, "dark", 0.75),
+    "console": Look({"width": 1100, "height": 1300}, "light", 0.7),
+    "console-dark": Look({"width": 1100, "height": 1300}, "dark", 0.7),
     "console-phone": Look({"width": 390, "height": 844}, "light", 1),
 }
 

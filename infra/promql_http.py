@@ -22,12 +22,17 @@ async def ask(url: str, asked: Mapping[str, str], within_s: float) -> dict[str, 
             asyncio.timeout(within_s),
             aiohttp.ClientSession() as http,
         ):
-            answers = {}
-            for name, expression in asked.items():
-                async with http.get(address, params={"query": expression}) as answer:
-                    answers[name] = (await answer.json())["data"]["result"]
-            return answers
+            vectors = await asyncio.gather(
+                *(_vector(http, address, expression) for expression in asked.values())
+            )
+            return dict(zip(asked, vectors, strict=True))
     except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
         why = str(error) if isinstance(error, aiohttp.ClientConnectorError) else ""
         message = f"Prometheus at {shown} does not answer: {why or type(error).__name__}"
         raise NoAnswerError(message) from error
+
+
+async def _vector(http: aiohttp.ClientSession, address: str, expression: str) -> list[Any]:
+    async with http.get(address, params={"query": expression}) as answer:
+        vector: list[Any] = (await answer.json())["data"]["result"]
+        return vector

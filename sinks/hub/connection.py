@@ -8,7 +8,7 @@ here; tests/sinks/hub/test_server.py holds it to that.
 import asyncio
 import socket
 
-from sinks.hub.frames import frame
+from sinks.hub.frames import frame, pong
 from sinks.hub.methods import Caller
 from sinks.hub.protocol.handshake import Encoding
 from sinks.hub.protocol.messages import Message
@@ -67,12 +67,19 @@ class Connection:
         if not messages:
             return
         payload = b"".join(map(self.encoding.encode, messages))
-        self._unread = self._unread + len(payload) if self.busy else 0
+        self._tell(frame(payload, binary=self.encoding.binary))
+
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping, as any other question."""
+        self._tell(pong(payload))
+
+    def _tell(self, data: bytes) -> None:
+        self._unread = self._unread + len(data) if self.busy else 0
         if self._unread > UNREAD:
             self.session.ends("too_slow", "it does not read what it is told")
             self.abort()
             return
-        self.write(frame(payload, binary=self.encoding.binary))
+        self.write(data)
 
     def abort(self) -> None:
         """Cut the line: it would not read a farewell."""

@@ -1,7 +1,8 @@
 """What the hub has to tell, into the log; thin, over the producer.
 
-Telling must never hold up a price. What waits for a broker that is away is bounded, the oldest goes
-first, and what was lost is counted in a log line.
+Telling must never hold up a price. What waits for a broker that is away is bounded: as much as is
+under way, and once more as much behind it, of which the oldest goes first. Whatever is lost, also
+where a topic is refused or the hub ends before the broker is back, is counted in a log line.
 """
 
 import asyncio
@@ -59,6 +60,9 @@ class KafkaJournal:
         )
         self._waiting: deque[SessionEvent | DeliveryEvent] = deque(maxlen=WAITING)
         self._lost = 0
+        #: How many events the broker has been handed, and has not acknowledged.
+        self._under_way = 0
+        self._writing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -71,15 +75,18 @@ class KafkaJournal:
         """Write what waits, if that can be done soon, and disconnect."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
         try:
             async with asyncio.timeout(FAREWELL_S):
-                await self._write_what_waits()
+                async with self._writing:
+                    self._task.cancel()  # between two writings
+                    await self._write_what_waits()
                 await self._producer.stop()
         except (TimeoutError, KafkaError) as error:
-            lost = len(self._waiting)
+            lost = self._lost + self._under_way + len(self._waiting)
             _log.warning("journal_cut_off", lost=lost, error=str(error) or type(error).__name__)
+        finally:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def note(self, event: SessionEvent | DeliveryEvent) -> None:
         """Take an event, at once; the oldest of too many is lost."""
@@ -92,25 +99,37 @@ class KafkaJournal:
             await self._wake.wait()
             await asyncio.sleep(TOGETHER_S)
             self._wake.clear()
-            try:
-                await self._write_what_waits()
-            except KafkaError as error:
-                _log.warning("journal_refused", error=str(error) or type(error).__name__)
+            async with self._writing:
+                taken = await self._write_what_waits()
+            if not taken:
                 await asyncio.sleep(AGAIN_S)
 
-    async def _write_what_waits(self) -> None:
+    async def _write_what_waits(self) -> bool:
+        """Write what waits, and return whether all of it was taken."""
         if self._lost:
             _log.warning("journal_overflowed", lost=self._lost)
             self._lost = 0
         records: dict[Topic, list[Record]] = {HUB_SESSIONS: [], HUB_DELIVERIES: []}
+        self._under_way = len(self._waiting)
         while self._waiting:
             event = self._waiting.popleft()
             delivery = isinstance(event, Delivered | ProbeAnswered)
             records[HUB_DELIVERIES if delivery else HUB_SESSIONS].append(_record(event))
-        for topic, batch in records.items():
-            if batch:
-                name = self._settings.topic(topic.name)
-                await (await self._producer.send(name, 0, batch, topic.header))
+        taken = [await self._write_to(topic, batch) for topic, batch in records.items() if batch]
+        return all(taken)
+
+    async def _write_to(self, topic: Topic, batch: list[Record]) -> bool:
+        name = self._settings.topic(topic.name)
+        try:
+            await (await self._producer.send(name, 0, batch, topic.header))
+        except KafkaError as error:
+            why = str(error) or type(error).__name__
+            _log.warning("journal_refused", topic=name, lost=len(batch), error=why)
+            taken = False
+        else:
+            taken = True
+        self._under_way -= len(batch)
+        return taken
 
 
 def _record(event: SessionEvent | DeliveryEvent) -> Record:

@@ -10,6 +10,7 @@ HERE: Final = Path(__file__).parent / "console"
 PARTS: Final = {
     "console.css": ("console.css", "text/css"),
     "console.js": ("console.js", "text/javascript"),
+    "freshness.js": ("freshness.js", "text/javascript"),
     "theme.js": ("theme.js", "text/javascript"),
     "signalr.min.js": ("vendor/signalr.min.js", "text/javascript"),
 }

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Final
 
 import structlog
-from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp import WSCloseCode, web
 from aiohttp.abc import AbstractAccessLogger
 
 from infra.clock import NS, now_ns
@@ -21,7 +21,8 @@ from sinks.hub.access import Access, ForbiddenError, RefusedError, User, token_i
 from sinks.hub.answers import problem
 from sinks.hub.broadcast import Broadcast
 from sinks.hub.connection import Connection, keep_little
-from sinks.hub.frames import frame
+from sinks.hub.frames import frame, pong
+from sinks.hub.hearing import Hearing
 from sinks.hub.limits import Moment, Window
 from sinks.hub.protocol import handshake, negotiate
 from sinks.hub.protocol.handshake import Encoding
@@ -56,7 +57,7 @@ class Limits:
     Attributes:
         clients: how many may be connected.
         message_bytes: how long a message may be.
-        messages: how many messages it may send in `within_s` seconds.
+        messages: how many messages, pings among them, it may send in `within_s` seconds.
         within_s: see `messages`.
         request_s: how long it may take to ask for something once it is connected.
         handshake_s: how long it may take to say which encoding it speaks.
@@ -77,8 +78,8 @@ class Limits:
     farewell_s: float = 1.0
 
 
-class _Farewell(Exception):  # noqa: N818  # it may be nobody's fault
-    """The connection ends for this reason."""
+class _Farewell(Exception):  # noqa: N818  # it is nobody's fault
+    """The client says that it leaves."""
 
 
 class _Expired(Exception):  # noqa: N818  # it may come back with another
@@ -175,7 +176,7 @@ class Server:
             connection.session.ends("restart")
             connection.say(farewell)
         closing = [
-            socket.close(code=WSCloseCode.SERVICE_RESTART, message=b"the hub is going away")
+            _close(socket, WSCloseCode.SERVICE_RESTART, b"the hub is going away")
             for socket in self._sockets.values()
         ]
         await asyncio.gather(*closing)
@@ -248,7 +249,10 @@ class Server:
     async def _connect(self, request: web.Request) -> web.StreamResponse:
         user = self._user(request)
         socket = web.WebSocketResponse(
-            max_msg_size=self._limits.message_bytes, compress=False, timeout=self._limits.farewell_s
+            max_msg_size=self._limits.message_bytes,
+            compress=False,
+            autoping=False,
+            timeout=self._limits.farewell_s,
         )
         if not socket.can_prepare(request):
             return problem(400, "expected a WebSocket: this hub has no other transport")
@@ -263,12 +267,14 @@ class Server:
             return problem(400, "the client has left")
         keep_little(transport)
         self._greeting += 1
+        window = Window(self._limits.messages, self._limits.within_s)
+        hearing = Hearing(socket, window, lambda payload: transport.write(pong(payload)))
         try:
             await socket.prepare(request)
-            encoding, rest = await self._shake_hands(socket)
+            encoding, rest = await self._shake_hands(hearing)
         except ProtocolError as error:
             transport.write(frame(handshake.refusal(str(error)), binary=False))
-            await socket.close(code=WSCloseCode.PROTOCOL_ERROR)
+            await _close(socket, WSCloseCode.PROTOCOL_ERROR)
             return socket
         finally:
             self._greeting -= 1
@@ -276,11 +282,12 @@ class Server:
         hub = HUBS[request.path]
         session = Session(connection_id=id_, hub=hub, user=user.name, since_ns=now_ns())
         connection = Connection(transport, encoding, session)
+        hearing.pong = connection.pong
         self._sockets[connection] = socket
         self.broadcast.join(connection)
         try:
             connection.say(self.broadcast.hub.welcome(id_, now_ns()))
-            await self._serve(socket, connection, rest, user.until_s)
+            await self._serve(socket, hearing, connection, rest, user.until_s)
         finally:
             self.broadcast.leave(connection)
             del self._sockets[connection]
@@ -291,49 +298,56 @@ class Server:
             return negotiate.connection_id(secrets.token_bytes(16))
         return negotiate.opened(token, secret=self._secret, user=user.name, now_ns=now_ns())
 
-    async def _shake_hands(self, socket: web.WebSocketResponse) -> tuple[Encoding, bytes]:
+    async def _shake_hands(self, hearing: Hearing) -> tuple[Encoding, bytes]:
+        within_s = self._limits.handshake_s
         try:
-            first = await socket.receive(timeout=self._limits.handshake_s)
+            async with asyncio.timeout(within_s):
+                first = await hearing.data(within_s)
         except TimeoutError as error:
-            message = f"no handshake within {self._limits.handshake_s:.0f} seconds"
+            message = f"no handshake within {within_s:.0f} seconds"
             raise ProtocolError(message) from error
-        return handshake.read(_data(first) or b"")
+        return handshake.read(first or b"")
 
-    async def _next(self, socket: web.WebSocketResponse, until_s: float) -> WSMessage:
+    async def _next(self, hearing: Hearing, until_s: float) -> bytes | None:
         """Return what a client says next. Raises TimeoutError, and _Expired."""
         left_s = until_s - now_ns() / NS
         if left_s <= 0:
             raise _Expired
         try:
-            return await socket.receive(timeout=min(self._limits.silence_s, left_s))
+            return await hearing.data(min(self._limits.silence_s, left_s))
         except TimeoutError:
             if left_s <= self._limits.silence_s:
                 raise _Expired from None
             raise
 
     async def _serve(
-        self, socket: web.WebSocketResponse, connection: Connection, rest: bytes, until_s: float
+        self,
+        socket: web.WebSocketResponse,
+        hearing: Hearing,
+        connection: Connection,
+        rest: bytes,
+        until_s: float,
     ) -> None:
         """Do what a client asks for, until it leaves or has to."""
-        window = Window(self._limits.messages, self._limits.within_s)
         try:
             if rest:
-                self._take(connection, rest, window)
-            while (data := _data(await self._next(socket, until_s))) is not None:
-                self._take(connection, data, window)
+                self._take(connection, rest, hearing)
+            while (data := await self._next(hearing, until_s)) is not None:
+                self._take(connection, data, hearing)
         except _Expired:
             connection.session.ends("expired")
             # without an error, as at our end: it may come back, with another token
             connection.say(Close(allow_reconnect=True))
-            await socket.close(code=WSCloseCode.POLICY_VIOLATION)
+            await _close(socket, WSCloseCode.POLICY_VIOLATION)
         except TimeoutError:
             reason = f"nothing heard for {self._limits.silence_s:.0f} seconds"
             connection.session.ends("silent", reason)
             await self._send_away(socket, connection, reason)
-        except (ProtocolError, _Farewell) as error:
-            if str(error):
-                connection.session.ends("unfit", str(error))
+        except ProtocolError as error:
+            connection.session.ends("unfit", str(error))
             await self._send_away(socket, connection, str(error))
+        except _Farewell:
+            await self._send_away(socket, connection, "")
 
     async def _send_away(
         self, socket: web.WebSocketResponse, connection: Connection, reason: str
@@ -343,14 +357,15 @@ class Server:
             "client_sent_away", connection=session.connection_id, hub=session.hub, reason=reason
         )
         connection.say(Close(reason or None))
-        await socket.close(code=WSCloseCode.POLICY_VIOLATION)
+        await _close(socket, WSCloseCode.POLICY_VIOLATION)
 
-    def _take(self, connection: Connection, data: bytes, window: Window) -> None:
-        for message in connection.encoding.decode(data):
+    def _take(self, connection: Connection, data: bytes, hearing: Hearing) -> None:
+        messages = connection.encoding.decode(data)
+        if not messages:  # a frame with nothing in it is none the cheaper
+            hearing.count(time.monotonic_ns())
+        for message in messages:
             now = Moment(now_ns(), time.monotonic_ns())
-            if not window.allows(now.counted_ns):
-                reason = "too many messages"
-                raise _Farewell(reason)
+            hearing.count(now.counted_ns)
             match message:
                 case Invocation():
                     connection.say(*self._called(connection, message, now))
@@ -398,13 +413,6 @@ class Server:
                     each.transport.abort()
 
 
-def _data(message: WSMessage) -> bytes | None:
-    """Return what a client sent; None when it has left, or aiohttp has sent it away."""
-    match message.type:
-        case WSMsgType.TEXT:
-            text: str = message.data
-            return text.encode()
-        case WSMsgType.BINARY:
-            data: bytes = message.data
-            return data
-    return None
+async def _close(socket: web.WebSocketResponse, code: WSCloseCode, message: bytes = b"") -> None:
+    """Say farewell, and wait for the answer, not for a client that reads nothing to take it."""
+    await socket.close(code=code, message=message, drain=False)

@@ -1,4 +1,4 @@
-"""The dashboards in a real browser, before a running stack.
+"""The dashboards, and the hub's console, in a real browser before a running stack.
 
     python -m tests.journeys.screens
 
@@ -7,14 +7,16 @@ tells the story on a stack of its own, and puts the pictures where the README sh
 
 import asyncio
 import contextlib
+import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import aiohttp
 from aiohttp import web
-from playwright.async_api import Browser, Error, ViewportSize
+from playwright.async_api import Browser, Error, ViewportSize, expect
 
 from infra.grafana.ask import Window
 from infra.grafana.preview import HOST, Preview
@@ -36,6 +38,35 @@ SHORT = {board.name: "now-15m" for board in BOARDS}
 PICTURED = {**SHORT, "reliability": "now-24h", "business": "now-7d"}
 #: What fires is over soon, and a memory without a limit has no share of it.
 MAY_BE_EMPTY = frozenset({"Alerts that fire", LIMIT})
+#: On the console, before its picture is taken.
+SEEN: Mapping[str, re.Pattern[str]] = {
+    "#badge": re.compile("^LIVE$"),
+    "#latency": re.compile(r"median\s*\d"),
+    "#rates": re.compile(r"clients\s*\d+ \+ [1-9]"),
+    "#alerts-said": re.compile("None fires|fires?: "),
+    "#levels-said": re.compile("as of "),
+    "#levels tbody tr:first-child": re.compile("%"),
+    "#prices tbody tr:first-child": re.compile("LIVE"),
+    "#history tbody tr:first-child": re.compile("PRIMARY ACTIVE"),
+}
+#: What comes once a quarter of a minute may take so long, in milliseconds.
+SEEN_MS = 60_000
+
+
+class Look(NamedTuple):
+    """How somebody looks at the console."""
+
+    size: ViewportSize
+    scheme: Literal["light", "dark"]
+    scale: float
+
+
+#: By the names of their pictures.
+LOOKS: Mapping[str, Look] = {
+    "console": Look({"width": 1100, "height": 1300}, "light", 0.7),
+    "console-dark": Look({"width": 1100, "height": 1300}, "dark", 0.7),
+    "console-phone": Look({"width": 390, "height": 844}, "light", 1),
+}
 
 
 @contextlib.asynccontextmanager
@@ -87,6 +118,23 @@ async def _show(opened: Browser, url: str, picture: Path) -> dict[str, str]:
     return states
 
 
+async def look_at_console(chromium: str, stack: Stack, into: Path) -> None:
+    """See the console know its prices, its alerts and its service levels, and take its pictures."""
+    async with browser.browsing(chromium) as opened:
+        for name, how in LOOKS.items():
+            page = await opened.new_page(
+                viewport=how.size, color_scheme=how.scheme, device_scale_factor=how.scale
+            )
+            wrong: list[Error] = []
+            page.on("pageerror", lambda error: wrong.append(error))  # noqa: B023, PLW0108  # a handler gets attributes
+            await page.goto(f"http://{HOST}:{stack.port('hub')}/")
+            for where, said in SEEN.items():
+                await expect(page.locator(where)).to_have_text(said, timeout=SEEN_MS)
+            assert wrong == []
+            await page.screenshot(path=(into / name).with_suffix(".png"))
+            await page.close()
+
+
 async def main() -> None:
     """Tell the story, and keep the pictures."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -96,7 +144,9 @@ async def main() -> None:
             await story.told(stack)
             await asyncio.sleep(Window.of(PICTURED["reliability"], time.time()).step)
             await look(browser.find(), stack, PICTURES, PICTURED)
-    sizes = {b.name: (PICTURES / f"{b.name}.png").stat().st_size for b in BOARDS}
+            await look_at_console(browser.find(), stack, PICTURES)
+    names = [*(board.name for board in BOARDS), *LOOKS]
+    sizes = {name: (PICTURES / f"{name}.png").stat().st_size for name in names}
     assert max(sizes.values()) < LARGEST, sizes
 
 

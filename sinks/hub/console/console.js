@@ -1,6 +1,8 @@
 // The live console. Prices are pushed over SignalR; how things are is asked for over HTTP, every few seconds.
 // What came is painted once a frame, and ages once a second.
 
+import { LIMITS_S, priceWord, routeWord } from "./freshness.js";
+
 const HEALTH_EVERY_MS = 3000;
 const LONGEST_RETRY_MS = 10_000;
 
@@ -12,25 +14,13 @@ const state = {
   route: null, // the last DataSourceChanged
   market: null, // the last CurrentMarketStatus
   skewMs: 0, // the hub's clock less ours
-  limits: { live: 300, delayed: 1800 },
+  limits: LIMITS_S,
   sort: { by: "symbol", up: true },
   token: sessionStorage.getItem("token") ?? "",
 };
 
-// -- what a price may be called: as in freshness.py
-
+// now, by the hub's clock
 const nowMs = () => Date.now() + state.skewMs;
-
-function word(price) {
-  const route = state.route?.state;
-  if (!state.connected || !["PRIMARY_ACTIVE", "FALLBACK_ACTIVE"].includes(route)) return "STALE";
-  const live = price.isRealTime && route === "PRIMARY_ACTIVE";
-  if (state.market?.isOpen) {
-    const since = Math.max(Date.parse(price.timestamp), Date.parse(state.market.since));
-    if (nowMs() - since > (live ? state.limits.live : state.limits.delayed) * 1000) return "STALE";
-  }
-  return live ? "LIVE" : "DELAYED";
-}
 
 const ageS = (price) => Math.max(0, (nowMs() - Date.parse(price.timestamp)) / 1000);
 
@@ -105,7 +95,7 @@ function paintRow(symbol) {
 function paintAge(symbol) {
   const price = prices.get(symbol);
   const cells = rows.get(symbol);
-  const found = word(price);
+  const found = priceWord(price, state, nowMs());
   set(cells.word, found);
   cells.word.dataset.word = found;
   set(cells.age, age(ageS(price)));
@@ -131,9 +121,7 @@ function order() {
 
 function paintRoute() {
   const route = state.route;
-  let found = "STALE";
-  if (state.connected && route?.state === "PRIMARY_ACTIVE") found = "LIVE";
-  if (state.connected && route?.state === "FALLBACK_ACTIVE") found = "DELAYED";
+  const found = routeWord(state);
   by("badge").dataset.word = found;
   set(by("badge"), state.connected ? found : "NOT CONNECTED");
   set(by("route"), route ? `${route.state.replaceAll("_", " ")}` : "unknown");

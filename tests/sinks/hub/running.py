@@ -10,6 +10,7 @@ import msgspec
 from infra import topics as declared
 from infra.kafka.batches import BatchProducer, Record
 from infra.kafka.broker import Broker
+from infra.kafka.read import read_to_end
 from tests.sinks.processes import process_of, until_ready
 
 MODULE = "sinks.hub"
@@ -45,3 +46,10 @@ async def write(kafka: Broker, prefix: str, topic: declared.Topic, *values: Any)
         await (await producer.send(prefix + topic.name, 0, records, topic.header))
     finally:
         await producer.stop()
+
+
+async def said(kafka: Broker, prefix: str, topic: declared.Topic, kind: Any) -> list[Any]:
+    """Return what is in a topic's first partition."""
+    decode = msgspec.json.Decoder(kind).decode
+    name = prefix + topic.name
+    return [decode(r.value) async for r in read_to_end(kafka.bootstrap_servers, name, 0)]

@@ -140,6 +140,8 @@ async def test_what_is_done_by_keyboard_on_a_phone(chromium: str) -> None:
         await expect(page.locator("#alerts-said")).to_have_text("1 fires: Mute")
         width = await page.evaluate("document.documentElement.scrollWidth")
         assert width <= 360
+        shown = page.get_by_role("group", name="Prices")
+        assert await shown.evaluate("each => each.scrollWidth - each.clientWidth") == 0
         rows = page.locator("#prices tbody tr:visible th")
         await expect(rows).to_have_text(["AAPL", "MSFT"])
         button = page.get_by_role("button", name="Price, $")

@@ -7,7 +7,7 @@ import pytest
 from ingest.events import Disconnected, Resumed, Stalled, Stopped
 from processors.events import SessionChanged
 from sinks.hub import health
-from sinks.hub.freshness import DELAYED_S, LIVE_S, freshness
+from sinks.hub.freshness import LIVE_S
 from sinks.hub.methods import Hub
 from sinks.hub.tally import Tally
 from tests.sinks.hub.prices import NOW, beat, price, transition
@@ -29,34 +29,6 @@ def a_hub(*, state: str = "PRIMARY_ACTIVE", session: SessionChanged | None = OPE
     hub.sources["alpaca"].take(beat())
     hub.put(price("AAPL", market_time_ns=NOW - S))
     return hub
-
-
-@pytest.mark.parametrize(
-    ("state", "real_time", "age_s", "session", "word"),
-    [
-        ("PRIMARY_ACTIVE", True, 1, OPEN, "LIVE"),
-        ("PRIMARY_ACTIVE", True, LIVE_S, OPEN, "LIVE"),
-        ("PRIMARY_ACTIVE", True, LIVE_S + 1, OPEN, "STALE"),
-        # not a word yet, of a session that has just begun; nor at night
-        ("PRIMARY_ACTIVE", True, LIVE_S + 1, JUST_OPEN, "LIVE"),
-        ("PRIMARY_ACTIVE", True, LIVE_S + 1, CLOSED, "LIVE"),
-        ("PRIMARY_ACTIVE", True, LIVE_S + 1, None, "LIVE"),
-        ("PRIMARY_ACTIVE", False, 60, OPEN, "DELAYED"),
-        ("FALLBACK_ACTIVE", True, 1, OPEN, "DELAYED"),
-        ("FALLBACK_ACTIVE", False, LIVE_S + 1, OPEN, "DELAYED"),
-        ("FALLBACK_ACTIVE", False, DELAYED_S + 1, OPEN, "STALE"),
-        ("BOTH_UNAVAILABLE", True, 1, OPEN, "STALE"),
-        ("STARTUP", True, 1, OPEN, "STALE"),
-        (None, True, 1, OPEN, "STALE"),
-    ],
-)
-def test_what_a_price_may_be_called(
-    state: str | None, *, real_time: bool, age_s: int, session: SessionChanged | None, word: str
-) -> None:
-    """By the route, its source, and its silence in market time."""
-    at = price(is_real_time=real_time, market_time_ns=NOW - age_s * S)
-    switch = None if state is None else transition(state)
-    assert freshness(at, switch, session, NOW) == word
 
 
 STOPPED = Stopped(**ALPACA, at_ns=NOW, code=402, detail="auth failed")

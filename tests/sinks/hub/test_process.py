@@ -14,27 +14,21 @@ from infra.clock import now_ns
 from infra.commands import Answer, Failover
 from infra.kafka.broker import Broker
 from infra.kafka.read import read_to_end
-from infra.settings import StageSettings
 from sinks.events import (
     ClientConnected,
     ClientLeft,
     ClientSubscribed,
     Delivered,
     DeliveryEvent,
-    ProbeAnswered,
     SessionEvent,
 )
-from sinks.hub.journal import KafkaJournal
-from sinks.hub.sessions import Session
 from tests.sinks.hub.client import talking
 from tests.sinks.hub.prices import SESSION, price, transition
-from tests.sinks.hub.running import MODULE, running, write
+from tests.sinks.hub.running import MODULE, running, said, write
 from tests.sinks.hub.tokens import SECRET, a_token, an_admin
 from tests.sinks.processes import process_of
 
 pytestmark = pytest.mark.service
-
-SESSION_OF_ANN = Session(connection_id="c", hub="dashboard", user="ann", since_ns=7)
 
 
 async def test_a_price_on_its_way(kafka: Broker, topics: str, free_port: Callable[[], int]) -> None:
@@ -70,17 +64,10 @@ async def test_a_price_on_its_way(kafka: Broker, topics: str, free_port: Callabl
     assert 'pipeline_records_processed_total{result="dead_letter",stage="hub"} 1.0' in said
 
 
-async def _said(kafka: Broker, prefix: str, topic: declared.Topic, kind: Any) -> list[Any]:
-    """Return what is in a topic's first partition."""
-    decode = msgspec.json.Decoder(kind).decode
-    name = prefix + topic.name
-    return [decode(r.value) async for r in read_to_end(kafka.bootstrap_servers, name, 0)]
-
-
 async def _written_down(kafka: Broker, prefix: str) -> None:
     """The client's session and the hub's minute are in the log, each as its type says."""
-    came, old, aapl, left = await _said(kafka, prefix, declared.HUB_SESSIONS, SessionEvent)
-    (minute,) = await _said(kafka, prefix, declared.HUB_DELIVERIES, DeliveryEvent)
+    came, old, aapl, left = await said(kafka, prefix, declared.HUB_SESSIONS, SessionEvent)
+    (minute,) = await said(kafka, prefix, declared.HUB_DELIVERIES, DeliveryEvent)
     assert isinstance(came, ClientConnected)
     assert isinstance(old, ClientSubscribed)
     assert isinstance(aapl, ClientSubscribed)
@@ -140,26 +127,6 @@ async def test_two_hubs_side_by_side(
             await write(kafka, topics, declared.ROUTED, price("AAPL", 2.0))
             for client in (one, two):
                 assert (await client.event("PriceUpdate"))["price"] == 2.0
-
-
-async def test_what_clients_acknowledged_is_in_the_log(
-    kafka: Broker, topics: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Deliveries and sessions each in their own topic, the last of them at the end."""
-    monkeypatch.setattr("sinks.hub.journal.FAREWELL_S", 60.0)  # the machine may be busy
-    settings = {"kafka_bootstrap_servers": kafka.bootstrap_servers, "topic_prefix": topics}
-    journal = KafkaJournal(StageSettings.model_validate(settings))
-    await journal.start()
-    answer = ProbeAnswered(at_ns=1, hub_id="h", connection_id="c", round_trip_s=0.01, age_s=0.2)
-    journal.note(answer)
-    journal.note(SESSION_OF_ANN.came("json"))
-    journal.note(SESSION_OF_ANN.left(9))
-    await journal.stop()
-    assert await _said(kafka, topics, declared.HUB_DELIVERIES, DeliveryEvent) == [answer]
-    came, left = await _said(kafka, topics, declared.HUB_SESSIONS, SessionEvent)
-    assert isinstance(came, ClientConnected)
-    assert isinstance(left, ClientLeft)
-    assert (came.user, left.user, left.connected_at_ns) == ("ann", "ann", 7)
 
 
 async def test_a_client_survives_the_hubs_restart(

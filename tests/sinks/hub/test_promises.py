@@ -31,6 +31,12 @@ async def test_budgets_are_told_and_prometheus_is_asked_once() -> None:
     assert all(each["met"] is None for each in told["bounds"])
 
 
+async def test_all_is_asked_at_once() -> None:
+    """So that the answer takes as long as the slowest of them, not as long as all."""
+    async with knowing([], together=len(QUERIES)) as url:
+        assert (await Promises(url).levels()).budgets
+
+
 async def test_what_is_not_known_is_said() -> None:
     """Where there is no Prometheus, or it does not answer: no password is told."""
     for url, sentence in (

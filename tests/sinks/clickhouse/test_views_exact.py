@@ -18,6 +18,7 @@ from tests.sinks.clickhouse.history import (
     bar,
     batches,
     client,
+    correction,
     delivered,
     gap,
     rejected,
@@ -52,6 +53,18 @@ def test_of_two_versions_in_one_frame_the_later_counts(asked: Asked) -> None:
     assert asked([first, second], "SELECT open, close, vwap FROM vendor_bars") == [
         (105, 105, 104.5)
     ]
+
+
+def test_of_one_number_at_two_exchanges_the_first_heard_of_is_first(asked: Asked) -> None:
+    """Two exchanges may give one number at one moment; a corrected trade keeps its place."""
+    moment, later = at("14:30:00"), at("14:31:00")
+    facts = [
+        *(trade("AAPL", moment, price, 1, 7, exchange=at_) for price, at_ in ((1, "V"), (2, "Q"))),
+        *(trade("MSFT", moment, price, 1, 8, exchange=at_) for price, at_ in ((1, "Q"), (9, "V"))),
+        correction("MSFT", later, 8, to=9, price=2, size=1),
+    ]
+    rows = asked(facts, "SELECT symbol, open, high, close, prices FROM bars_1m ORDER BY symbol")
+    assert rows == [("AAPL", 1, 2, 2, 2), ("MSFT", 1, 2, 2, 2)]
 
 
 def test_of_equal_hours_the_first_is_the_busiest(asked: Asked) -> None:

@@ -10,6 +10,7 @@ a question that no longer runs or whose columns change is a difference.
 import argparse
 import datetime as dt
 import inspect
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,11 @@ _PLACES = {
     "raw_offset": "the offset",
     "symbol": "the stock",
 }
+#: A rule of a table's TTL: after which column, how many days, of which rows.
+_GOES = re.compile(
+    r"toDateTime\((\w+)\) \+ toIntervalDay\((\d+)\)"
+    r"(?: WHERE (.+?)(?=, toDateTime| SETTINGS|$))?"
+)
 #: Not for analysts.
 HIDDEN = frozenset({"schema_files", "trade_amendments_filled"})
 
@@ -93,25 +99,26 @@ def _cell(cell: object) -> str:
 
 def _reference(ask: Ask) -> Iterator[str]:
     tables = ask(
-        "SELECT name, engine = 'View' AS is_view, comment FROM system.tables "
+        "SELECT name, engine = 'View' AS is_view, comment, engine_full FROM system.tables "
         "WHERE database = currentDatabase() ORDER BY is_view DESC, name"
     ).rows
     topics: dict[str, list[Topic]] = {}
     for topic, table in TABLES.items():
         topics.setdefault(table.name, []).append(topic)
     headings = {True: "## Views\n", False: "## Tables\n"}
-    for name, is_view, comment in tables:
+    for name, is_view, comment, engine in tables:
         if name in HIDDEN:
             continue
         if bool(is_view) in headings:
             yield headings.pop(bool(is_view))
         yield f"### `{name}`\n"
-        yield (comment or _summary(topics[name])) + _source(topics.get(name, [])) + "\n"
+        filled = topics.get(name, [])
+        yield f"{comment or _summary(filled)}{_source(filled)}{_end(engine)}\n"
         columns = ask(
             "SELECT name, type, comment FROM system.columns WHERE database = currentDatabase() "  # noqa: S608  # ours
             f"AND table = '{name}' AND default_kind != 'EPHEMERAL' ORDER BY position"
         ).rows
-        fields = _fields(topics.get(name, []))
+        fields = _fields(filled)
         cells = [
             [f"`{column}`", f"`{kind}`", told or fields.get(column.removesuffix("_ns"), "")]
             for column, kind, told in columns
@@ -141,6 +148,19 @@ def _summary(topics: Sequence[Topic]) -> str:
 def _source(topics: Sequence[Topic]) -> str:
     names = ", ".join(f"[`{topic.name}`](topics/{topic.name}.schema.json)" for topic in topics)
     return f" Filled from {names}." if names else ""
+
+
+def _end(engine: str) -> str:
+    """Return the sentences that say when rows go, of a table's engine as the database tells it."""
+    _, _, rules = engine.partition(" TTL ")
+    said = []
+    for column, days, where in _GOES.findall(rules):
+        which = f"Rows where `{where}`" if where else "Rows"
+        said.append(f" {which} go {days} days after `{column}`.")
+    if bool(rules) != bool(said):
+        message = f"expected a TTL of days after a column, found {rules}"
+        raise ValueError(message)
+    return "".join(said)
 
 
 def fill(store: ClickHouseStore) -> None:

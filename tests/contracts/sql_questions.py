@@ -171,9 +171,9 @@ QUESTIONS = (
     ),
     Question(
         "How many minutes did users spend with real-time and with delayed prices?",
-        "SELECT day, connections, users, minutes, real_time_minutes, delayed_minutes\n"
+        "SELECT day, hub, connections, users, minutes, real_time_minutes, delayed_minutes\n"
         "FROM usage_1d\n"
-        "ORDER BY day",
+        "ORDER BY day, hub",
     ),
     Question(
         "Which stocks do users ask for?",

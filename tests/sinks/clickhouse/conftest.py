@@ -1,22 +1,28 @@
 """A ClickHouse engine in a child process, shared by the tests of the sink."""
 
+import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, cast
 
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from infra.kafka.batches import BatchProducer
+from infra.kafka.broker import Broker
+from infra.topics import RAW_ALPACA
 from sinks.clickhouse import schema
 from sinks.clickhouse.connect import ClickHouseStore
 from sinks.clickhouse.store import Store
 from tests.sinks.clickhouse.engine_process import AUTHKEY, Manager
 from tests.sinks.clickhouse.records import MemoryStore
+from tests.sinks.clickhouse.sink_process import ROOT, Produced, Run, Start
 
 Manager.register("store")
 
@@ -126,3 +132,53 @@ def engine(clickhouse: EngineProcess, database: str) -> Iterator[Engine]:
     """The embedded engine, for what only it can show."""
     with opened("engine", clickhouse, database) as engine:
         yield engine
+
+
+@pytest.fixture
+def start(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Start]:
+    """A function that starts the sink with its data under the test's directory."""
+    runs: list[Run] = []
+
+    def begin(cwd: Path = ROOT, **settings: str) -> Run:
+        metrics = free_port()
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
+            "CLICKHOUSE_DIRECTORY": str(tmp_path / "clickhouse"),
+            "CLICKHOUSE_HTTP_PORT": "0",
+            "METRICS_PORT": str(metrics),
+            **settings,
+        }
+        log = tmp_path / f"log-{len(runs)}"
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "sinks.clickhouse"],
+                cwd=cwd,
+                env=environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        runs.append(Run(process, log, metrics))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        if run.process.poll() is None:
+            run.kill()
+
+
+@pytest.fixture
+def where(kafka: Broker, topics: str) -> dict[str, str]:
+    """The settings that name a broker with all topics."""
+    return {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "TOPIC_PREFIX": topics}
+
+
+@pytest.fixture
+async def produced(kafka: Broker, topics: str) -> AsyncIterator[Produced]:
+    """A producer of raw ticks."""
+    producer = BatchProducer(kafka.bootstrap_servers, client_id="test")
+    await producer.start()
+    yield Produced(producer, topics + RAW_ALPACA.name)
+    await producer.stop()

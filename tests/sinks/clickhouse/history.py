@@ -217,6 +217,15 @@ def client(kind: type[msgspec.Struct], moment: int, name: str, **more: Any) -> F
     return topics.HUB_SESSIONS, kind(**own | more)
 
 
+def delivered(hub: str, since: int, until: int) -> Fact:
+    """Return what a hub tells of a minute in which nothing was sent."""
+    figures = dict.fromkeys(f"{who}_p{n}_s" for who in ("alpaca", "yahoo") for n in (50, 95, 99))
+    figures |= dict.fromkeys(("round_trip_p50_s", "round_trip_p95_s"))
+    counts = ("clients", "updates", "bytes", "alpaca_count", "yahoo_count", "round_trip_count")
+    own: dict[str, Any] = {"at_ns": until, "since_ns": since, "hub_id": hub}
+    return topics.HUB_DELIVERIES, told.Delivered(**own | figures | dict.fromkeys(counts, 0))
+
+
 FACTS: list[Fact] = [
     status(seen.Subscribed, at("14:00:00"), symbols=["AAPL", "MSFT"]),
     status(seen.SymbolsImpaired, at("14:00:01"), reason="limit", symbols=["X", "Y", "Z"]),

@@ -1,128 +1,22 @@
 """The sink as a process: how it starts, ends, dies and comes back."""
 
 import asyncio
-import json
 import os
 import random
-import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
-import psutil
 import pytest
 
-from infra.kafka.batches import BatchProducer, Record
-from infra.kafka.broker import Broker
 from infra.settings import EX_CANTCREAT, EX_CONFIG, EX_UNAVAILABLE
-from infra.topics import RAW_ALPACA, TICK_PARTITIONS
 from tests.sinks.clickhouse.conftest import EngineProcess
-from tests.sinks.clickhouse.records import raw_tick
+from tests.sinks.clickhouse.sink_process import COUNTS, START_S, Produced, Start, query, reaches
 
 pytestmark = pytest.mark.service
-
-ROOT = Path(__file__).parents[3]
-START_S = 60.0
-
-
-@dataclass
-class Run:
-    """A run of the sink."""
-
-    process: subprocess.Popen[str]
-    log: Path
-    metrics: int
-
-    def events(self) -> list[dict[str, object]]:
-        """Return what it logged so far."""
-        lines = self.log.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-
-    async def event(self, name: str) -> dict[str, object]:
-        """Wait for an event in the log."""
-        async with asyncio.timeout(START_S):
-            while True:
-                for event in self.events():
-                    if event["event"] == name:
-                        return event
-                assert self.process.poll() is None, self.log.read_text()
-                await asyncio.sleep(0.02)
-
-    async def port(self) -> int:
-        """Return the port of the face."""
-        return int(str((await self.event("clickhouse_served"))["port"]))
-
-    async def ready(self, expected: str = "ready\n") -> None:
-        """Wait for an answer of /ready."""
-        async with asyncio.timeout(START_S), aiohttp.ClientSession() as session:
-            while True:
-                try:
-                    async with session.get(f"http://127.0.0.1:{self.metrics}/ready") as response:
-                        if await response.text() == expected:
-                            return
-                except aiohttp.ClientConnectionError:
-                    assert self.process.poll() is None, self.log.read_text()
-                await asyncio.sleep(0.02)
-
-    async def ended(self, within: float = 10.0) -> int:
-        """Tell it to end, and return its exit code. What it talks to may be in this loop."""
-        self.process.send_signal(signal.SIGTERM)
-        return await asyncio.to_thread(self.process.wait, within)
-
-    def kill(self) -> None:
-        """Kill it as the system would."""
-        self.process.kill()
-        self.process.wait()
-
-
-Start = Callable[..., Run]
-
-
-@pytest.fixture
-def start(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Start]:
-    """A function that starts the sink with its data under the test's directory."""
-    runs: list[Run] = []
-
-    def begin(cwd: Path = ROOT, **settings: str) -> Run:
-        metrics = free_port()
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-            "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
-            "CLICKHOUSE_DIRECTORY": str(tmp_path / "clickhouse"),
-            "CLICKHOUSE_HTTP_PORT": "0",
-            "METRICS_PORT": str(metrics),
-            **settings,
-        }
-        log = tmp_path / f"log-{len(runs)}"
-        with log.open("w") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "sinks.clickhouse"],
-                cwd=cwd,
-                env=environment,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        runs.append(Run(process, log, metrics))
-        return runs[-1]
-
-    yield begin
-    for run in runs:
-        if run.process.poll() is None:
-            run.kill()
-
-
-@pytest.fixture
-def where(kafka: Broker, topics: str) -> dict[str, str]:
-    """The settings that name a broker with all topics."""
-    return {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "TOPIC_PREFIX": topics}
 
 
 @contextmanager
@@ -216,57 +110,9 @@ async def test_it_ends_in_time_whatever_readers_do(start: Start, where: Mapping[
             await statement
 
 
-@dataclass(frozen=True)
-class Produced:
-    """What a producer has written so far."""
-
-    producer: BatchProducer
-    topic: str
-
-    async def write(self, first: int, count: int) -> None:
-        """Write numbered ticks, spread over the partitions."""
-        for partition in range(TICK_PARTITIONS):
-            numbers = range(first + partition, first + count, TICK_PARTITIONS)
-            ticks = [
-                Record(b"AAPL", raw_tick(b'{"n": %d }' % n, symbol=f"S{n % 30}")) for n in numbers
-            ]
-            done = await self.producer.send(self.topic, partition, ticks, RAW_ALPACA.header)
-            await done
-
-
-@pytest.fixture
-async def produced(kafka: Broker, topics: str) -> AsyncIterator[Produced]:
-    """A producer of raw ticks."""
-    producer = BatchProducer(kafka.bootstrap_servers, client_id="test")
-    await producer.start()
-    yield Produced(producer, topics + RAW_ALPACA.name)
-    await producer.stop()
-
-
-async def query(port: int, text: str) -> str:
-    """Ask the face."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"http://127.0.0.1:{port}/", data=text) as response,
-    ):
-        assert response.status == 200, await response.text()
-        return (await response.text()).strip()
-
-
-async def reaches(port: int, text: str, expected: str) -> None:
-    """Wait for the answer of a query."""
-    async with asyncio.timeout(START_S):
-        while await query(port, text) != expected:
-            await asyncio.sleep(0.05)
-
-
 #: More of them prove more: `SINK_KILLS=100`.
 KILLS = int(os.environ.get("SINK_KILLS", "4"))
 EACH = 15_000
-COUNTS = (
-    "SELECT count(), uniqExact(topic, partition, offset), sum(JSONExtractInt(raw, 'n')) "
-    "FROM raw_ticks FINAL"
-)
 
 
 @pytest.mark.timeout(60 + 30 * KILLS)
@@ -293,144 +139,3 @@ async def test_nothing_is_lost_or_doubled_by_kills(
     await reaches(await run.port(), COUNTS, f"{total}\t{total}\t{total * (total - 1) // 2}")
     await run.ready()
     assert await run.ended() == 0
-
-
-async def test_a_full_disk_is_waited_out(
-    start: Start, where: Mapping[str, str], produced: Produced
-) -> None:
-    """It says what it waits for, readers read on, and all of it is there once there is room."""
-    run = start(**where)
-    port = await run.port()
-    await run.ready()
-    process = psutil.Process(run.process.pid)
-    process.rlimit(psutil.RLIMIT_FSIZE, (64 * 1024, psutil.RLIM_INFINITY))  # no file gets longer
-    await produced.write(0, 4_000)
-    await run.ready("waiting for ClickHouse\n")
-    failed = await run.event("write_failed")
-    assert failed["again_in_s"]
-    assert await query(port, "SELECT count() FROM raw_ticks") == "0"
-    process.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
-    await reaches(port, COUNTS, f"4000\t4000\t{4000 * 3999 // 2}")
-    await run.ready()
-    assert await run.ended() == 0
-
-
-async def test_a_server_may_go_and_come_back(
-    start: Start,
-    where: Mapping[str, str],
-    produced: Produced,
-    clickhouse: EngineProcess,
-    database: str,
-) -> None:
-    """Away at the start, there, away again: it says what it waits for, and loses nothing."""
-    count = f"SELECT count() FROM {database}.raw_ticks FINAL"  # noqa: S608  # a name of ours
-    async with walled(clickhouse.port) as wall:
-        run = start(
-            **where,
-            CLICKHOUSE_URL=f"http://127.0.0.1:{wall.port}",
-            CLICKHOUSE_DATABASE=database,
-        )
-        await produced.write(0, 100)
-        await run.ready("waiting for ClickHouse\n")
-        wall.open = True
-        await reaches(clickhouse.port, f"EXISTS TABLE {database}.raw_ticks", "1")
-        await reaches(clickhouse.port, count, "100")
-        await run.ready()
-        wall.open = False
-        await produced.write(100, 100)
-        await run.ready("waiting for ClickHouse\n")
-        wall.open = True
-        await reaches(clickhouse.port, count, "200")
-        assert await run.ended() == 0
-
-
-async def test_a_server_that_went_mute_does_not_keep_it(
-    start: Start,
-    where: Mapping[str, str],
-    produced: Produced,
-    clickhouse: EngineProcess,
-    database: str,
-) -> None:
-    """Told to end while a write has no answer, it ends; its successor writes that again, once."""
-    count = f"SELECT count() FROM {database}.raw_ticks"  # noqa: S608  # a name of ours
-    settings = {**where, "CLICKHOUSE_DATABASE": database}
-    async with walled(clickhouse.port) as wall:
-        wall.open = True
-        run = start(**settings, CLICKHOUSE_URL=f"http://127.0.0.1:{wall.port}")
-        await produced.write(0, 100)
-        await run.ready()
-        await reaches(clickhouse.port, count, "100")
-        wall.mute = True
-        await produced.write(100, 100)
-        await reaches(clickhouse.port, count, "200")
-        assert await run.ended() == 0
-        await run.event("ended_with_a_write_under_way")
-    run = start(**settings, CLICKHOUSE_URL=f"http://127.0.0.1:{clickhouse.port}")
-    await produced.write(200, 100)
-    await reaches(clickhouse.port, f"{count} FINAL", "300")
-    assert await run.ended() == 0
-
-
-@asynccontextmanager
-async def walled(beyond: int) -> AsyncIterator["Wall"]:
-    """Stand a wall, closed, before a server's port."""
-    wall = Wall(beyond)
-    async with await asyncio.start_server(wall.arrive, "127.0.0.1", 0) as server:
-        wall.port = server.sockets[0].getsockname()[1]
-        try:
-            yield wall
-        finally:
-            await wall.razed()
-
-
-class Wall:
-    """Stands before a server: connections get through while it is open.
-
-    Attributes:
-        open: whether what is said gets through; where not, the connection breaks.
-        mute: whether answers are kept back, with the connection as it was.
-        port: where it stands.
-
-    """
-
-    def __init__(self, beyond: int) -> None:
-        self.open = False
-        self.mute = False
-        self.port = 0
-        self._beyond = beyond
-        self._through: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-
-    async def razed(self) -> None:
-        """Break what goes through it."""
-        for writer in self._through.values():
-            writer.close()
-        await asyncio.gather(*self._through)
-
-    async def arrive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry a connection there and back until it breaks."""
-        task = asyncio.current_task()
-        assert task
-        there, back = await asyncio.open_connection("127.0.0.1", self._beyond)
-        self._through[task] = writer
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._carry(reader, back))
-                group.create_task(self._carry(there, writer, answers=True))
-        except* ConnectionError:
-            pass  # the wall was closed
-        finally:
-            writer.close()
-            back.close()
-            del self._through[task]
-
-    async def _carry(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool = False
-    ) -> None:
-        while data := await reader.read(65536):
-            if not self.open:
-                raise ConnectionAbortedError
-            if answers and self.mute:
-                continue
-            writer.write(data)
-            await writer.drain()
-        raise ConnectionResetError

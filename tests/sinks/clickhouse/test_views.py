@@ -362,6 +362,19 @@ def test_users_have_real_time_or_delayed_prices(ask: Ask) -> None:
     assert rows == [("AAPL", 2, 2), ("MSFT", 1, 1)]
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("join_use_nulls", 1), ("session_timezone", "Asia/Tokyo"), ("transform_null_in", 1)],
+)
+def test_no_view_depends_on_the_askers_settings(
+    ask: Ask, client: Client, setting: str, value: int | str
+) -> None:
+    """Drivers and tools set such things by themselves."""
+    before = _views(ask)
+    after = _views(lambda query: client.query(query, settings={setting: value}).result_rows)
+    assert after == before
+
+
 def _views(ask: Ask) -> dict[str, Rows]:
     names = [
         name

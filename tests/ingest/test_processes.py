@@ -101,7 +101,7 @@ async def test_process_streams_until_told_to_end(
             running.process.send_signal(signal.SIGTERM)
             assert await running.ended(GRACE_S) == 0
             assert running.err == ""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await vendor.left.wait()
     assert {line["service"] for line in running.lines} == {"alpaca"}
     assert "hush-hush" not in running.out

@@ -157,7 +157,7 @@ async def test_where_a_route_came_into_force_is_in_the_log_before_its_prices(
     forward.producer.under_way["forward.switches"] = under_way
     switching = forward._switch(now=7) if by_the_clock else forward._forward(_chunk(0, 4, 6))
     switching = asyncio.ensure_future(switching)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not sent["forward.switches", 0]:
             await asyncio.sleep(0)
     for _ in range(10):
@@ -238,7 +238,7 @@ async def test_a_quarantine_is_in_the_log_before_a_price_goes_out_under_it(forwa
     under_way = asyncio.get_running_loop().create_future()
     forward.producer.under_way["symbols.quarantines"] = under_way
     taking = asyncio.ensure_future(forward._forward(chunk))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not sent["symbols.quarantines", 0]:
             await asyncio.sleep(0)
     for _ in range(10):

@@ -107,7 +107,7 @@ async def test_a_stage_ends_when_told_even_while_it_starts(
                 except aiohttp.ClientConnectorError:
                     await asyncio.sleep(0.02)
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 5) == 0
+        assert await asyncio.wait_for(process.wait(), 20) == 0
     finally:
         if process.returncode is None:
             process.kill()

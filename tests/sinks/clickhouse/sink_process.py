@@ -74,7 +74,7 @@ class Run:
         (value,) = (line.rpartition(" ")[2] for line in lines if line.startswith(f"{series} "))
         return float(value)
 
-    async def ended(self, within: float = 10.0) -> int:
+    async def ended(self, within: float = 20.0) -> int:
         """Tell it to end, and return its exit code. What it talks to may be in this loop."""
         self.process.send_signal(signal.SIGTERM)
         return await asyncio.to_thread(self.process.wait, within)

@@ -105,7 +105,7 @@ async def test_it_ends_in_time_whatever_readers_do(start: Start, where: Mapping[
             assert await response.text() == "1\n"
         began = time.monotonic()
         assert await run.ended() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         with pytest.raises(aiohttp.ClientError):
             await statement
 

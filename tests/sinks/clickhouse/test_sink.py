@@ -88,7 +88,7 @@ class Rig:
     async def run_until(self, condition: Callable[[], bool]) -> None:
         """Run the sink until something holds, and then to its end."""
         running = asyncio.create_task(self.sink.run(self.stop))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not condition():
                 assert not running.done()
                 await asyncio.sleep(0)
@@ -201,7 +201,7 @@ async def test_a_partition_that_went_away_meanwhile_is_not_resumed() -> None:
     rig = Rig(Reader(some(2)))
     rig.store.away = 10**9
     running = asyncio.create_task(rig.sink.run(rig.stop))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not rig.reader.paused:
             await asyncio.sleep(0)
         rig.reader.owned = {THERE}
@@ -264,7 +264,7 @@ async def test_a_revocation_drops_what_is_in_hand(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "LINGER_S", 1e9)
     rig = Rig(Reader(some(3)))
     running = asyncio.create_task(rig.sink.run(rig.stop))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while rig.metric(PENDING) != 3:
             await asyncio.sleep(0)
         await rig.sink.on_partitions_revoked([HERE])
@@ -280,7 +280,7 @@ async def test_a_revocation_does_not_wait_for_a_store_that_is_away() -> None:
     rig = Rig(Reader(some(3), []))
     rig.store.away = 10**9
     running = asyncio.create_task(rig.sink.run(rig.stop))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while rig.metric(FAILURES) < 2:
             await asyncio.sleep(0)
         await rig.sink.on_partitions_revoked([HERE])

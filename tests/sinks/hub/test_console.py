@@ -107,7 +107,7 @@ async def test_a_failover_is_seen(
             await expect(page.locator("#history tbody tr")).to_have_count(3)
 
             first.terminate()
-            assert await asyncio.wait_for(first.wait(), 10) == 0
+            assert await asyncio.wait_for(first.wait(), 20) == 0
         await expect(badge).to_have_text("NOT CONNECTED")
         await says(page, "AAPL", "STALE")
         await write(kafka, topics, declared.ROUTED, fresh("AAPL", 193, 3))

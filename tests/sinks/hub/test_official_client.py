@@ -46,7 +46,7 @@ async def _official(command: tuple[str, ...], *arguments: str) -> AsyncIterator[
         yield Official(process)
         assert process.stdin
         process.stdin.close()
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 20) == 0
     finally:
         if process.returncode is None:
             process.kill()
@@ -80,7 +80,7 @@ async def test_it_connects_unchanged(
         assert (await client.event("PriceUpdate", 2))["isRealTime"] is False
 
         first.terminate()
-        assert await asyncio.wait_for(first.wait(), 5) == 0
+        assert await asyncio.wait_for(first.wait(), 20) == 0
         await client.event("reconnecting")
         await write(kafka, topics, declared.TRANSITIONS, transition("PRIMARY_ACTIVE", 3))
         await write(kafka, topics, declared.ROUTED, price("AAPL", 3.0, epoch=3))

@@ -56,7 +56,7 @@ async def test_a_price_on_its_way(kafka: Broker, topics: str, free_port: Callabl
         ):
             said = await response.text()
         process.terminate()
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 20) == 0
     await _written_down(kafka, topics)
     assert 'signalr_connections{hub="market-data"} 1.0' in said
     assert "alpaca_websocket_to_signalr_seconds_count 1.0" in said
@@ -152,7 +152,7 @@ async def test_a_client_survives_the_hubs_restart(
         try:
             assert await asyncio.wait_for(heard.get(), 20) == 1.0
             process.terminate()
-            assert await asyncio.wait_for(process.wait(), 5) == 0
+            assert await asyncio.wait_for(process.wait(), 20) == 0
             await write(kafka, topics, declared.ROUTED, price("AAPL", 2.0))
             async with running(kafka, topics, ports):
                 assert await asyncio.wait_for(heard.get(), 60) == 2.0

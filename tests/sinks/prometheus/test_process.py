@@ -83,7 +83,7 @@ async def test_what_comes_is_counted_and_what_was_is_not(
         failures = "datasource_router_validation_failures_total"
         await _until(http, "/metrics", f'{failures}{{reason="invalid_price"}} 1.0\n')
         process.terminate()
-        assert await asyncio.wait_for(process.wait(), 5) == 0
+        assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
 async def test_a_stage_that_is_dead_is_seen_to_fall_behind(

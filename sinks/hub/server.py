@@ -314,9 +314,10 @@ class Server:
         if left_s <= 0:
             raise _Expired
         try:
-            return await hearing.data(min(self._limits.silence_s, left_s))
+            async with asyncio.timeout(left_s) as token:  # however often it pings meanwhile
+                return await hearing.data(self._limits.silence_s)
         except TimeoutError:
-            if left_s <= self._limits.silence_s:
+            if token.expired():
                 raise _Expired from None
             raise
 

@@ -369,6 +369,30 @@ class TestWhoMayComeIn:
         (left,) = hub.noted_of(ClientLeft)
         assert (left.reason, left.user) == ("expired", "ann")
 
+    async def test_a_token_that_is_over_ends_one_that_pings(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Pings show that it is there, not that it may be."""
+        exp = int(time.time()) + 3600
+        over_ns = int((exp + LEEWAY_S - 0.5) * 10**9)
+
+        async def ping(socket: aiohttp.ClientWebSocketResponse) -> None:
+            while True:
+                await socket.ping()
+                await asyncio.sleep(0.1)
+
+        async with serving(self.ACCESS) as hub:
+            query = {"access_token": a_token(aud="us", exp=exp)}
+            monkeypatch.setattr("sinks.hub.server.now_ns", lambda: over_ns)
+            async with talking(hub.hub, params=query) as client:
+                await client.event("ConnectionStatus")
+                pinging = asyncio.create_task(ping(client.socket))
+                async with asyncio.timeout(10):
+                    assert await client.hear() == {"type": 7, "allowReconnect": True}
+                pinging.cancel()
+        (left,) = hub.noted_of(ClientLeft)
+        assert left.reason == "expired"
+
     @pytest.mark.parametrize(
         ("token", "reason"),
         [

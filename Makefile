@@ -11,9 +11,10 @@ RIVALS := .venv-bench
 run: tools
 	@$(BIN)/twinfeed up
 
-# two at a time, as all wait most of their time: services, journeys, and a soak of ten minutes
+# services and journeys side by side, as both wait most of the time; then a short soak, by itself
 test: tools check
-	@$(MAKE) --no-print-directory -j2 --output-sync services journeys soak SOAK_SECONDS=600
+	@$(MAKE) --no-print-directory -j2 --output-sync services journeys
+	@$(MAKE) --no-print-directory soak SOAK_SECONDS=300
 
 services journeys: tools
 	@$(BIN)/pytest -m $(@:s=)

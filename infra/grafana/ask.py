@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 _SINCE = re.compile(r"now-(\d{1,4})([mhd])")
 _LABEL = re.compile(r"{{\s*(\w+)\s*}}")
-_MACRO = re.compile(r"\$__(timeFilter|dateFilter)\(([^)]+)\)")
+_MACRO = re.compile(r"\$__(?:timeFilter\(([^)]+)\)|(fromTime|toTime)\b)")
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -80,18 +80,15 @@ def clickhouse(target: Mapping[str, Any], window: Window) -> str:
     """Return the SQL as the plugin sends it. Raises ValueError where a macro is unknown."""
 
     def expand(macro: re.Match[str]) -> str:
-        kind, column = macro.groups()
-        moments = (window.since, window.until)
-        if kind == "timeFilter":
-            since, until = (f"toDateTime({moment})" for moment in moments)
-        else:
-            days = (datetime.fromtimestamp(moment, UTC).date() for moment in moments)
-            since, until = (f"toDate('{day}')" for day in days)
+        since, until = (f"toDateTime({moment})" for moment in (window.since, window.until))
+        column, end = macro.groups()
+        if end:
+            return since if end == "fromTime" else until
         return f"{column} >= {since} AND {column} <= {until}"
 
     sql = _MACRO.sub(expand, target["rawSql"])
     if "$" in sql:
-        message = f"an unknown macro in {sql!r}: expected $__timeFilter or $__dateFilter"
+        message = f"an unknown macro in {sql!r}: expected $__timeFilter, $__fromTime or $__toTime"
         raise ValueError(message)
     return sql
 

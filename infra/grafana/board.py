@@ -38,11 +38,23 @@ class Prom:
     heatmap: bool = False
 
 
+#: Brings in the days of the chosen time. The plugin's own `$__dateFilter` means days in UTC: in the
+#: evening of New York, when those are a day ahead, it finds nothing.
+DAYS = (
+    "day BETWEEN toDate($__fromTime, 'America/New_York') AND toDate($__toTime, 'America/New_York')"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Sql:
-    """A question to ClickHouse; `$__timeFilter` and `$__dateFilter` bring in the chosen time."""
+    """A question to ClickHouse; `$__timeFilter` and `{days}`, which is DAYS, bring in the time."""
 
-    sql: str
+    asked: str
+
+    @property
+    def sql(self) -> str:
+        """The question as it stands in the file."""
+        return self.asked.replace("{days}", DAYS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ BOARD = Board(
                 Sql(
                     "SELECT sumIf(share_percent, source = 'alpaca') AS alpaca\n"
                     "FROM source_share_1d\n"
-                    "WHERE $__dateFilter(day)\n"
+                    "WHERE {days}\n"
                     "GROUP BY day\n"
                     "ORDER BY day DESC\n"
                     "LIMIT 1"
@@ -37,7 +37,7 @@ BOARD = Board(
                 Sql(
                     "SELECT used_percent\n"
                     "FROM plan_usage_1d\n"
-                    "WHERE source = 'alpaca' AND $__dateFilter(day)\n"
+                    "WHERE source = 'alpaca' AND {days}\n"
                     "ORDER BY day DESC\n"
                     "LIMIT 1"
                 ),
@@ -55,7 +55,7 @@ BOARD = Board(
                 Sql(
                     "SELECT exchange_hour\n"
                     "FROM peak_hours\n"
-                    "WHERE $__dateFilter(day)\n"
+                    "WHERE {days}\n"
                     "ORDER BY day DESC\n"
                     "LIMIT 1"
                 ),
@@ -70,7 +70,7 @@ BOARD = Board(
             unit="short",
             asks=(
                 Sql(
-                    "WITH (SELECT max(day) FROM usage_1d WHERE $__dateFilter(day)) AS latest\n"
+                    "WITH (SELECT max(day) FROM usage_1d WHERE {days}) AS latest\n"
                     "SELECT uniqExact(user) AS users, count() AS connections\n"
                     "FROM connections\n"
                     "WHERE toDate(connected_at, 'America/New_York') <= latest\n"
@@ -88,7 +88,7 @@ BOARD = Board(
                 Sql(
                     "SELECT sum(monthly_usd) AS monthly\n"
                     "FROM plan_usage_1d\n"
-                    "WHERE $__dateFilter(day)\n"
+                    "WHERE {days}\n"
                     "GROUP BY day\n"
                     "ORDER BY day DESC\n"
                     "LIMIT 1"
@@ -110,7 +110,7 @@ BOARD = Board(
                     "       sumIf(share_7d_percent, source = 'alpaca') AS alpaca_7d,\n"
                     "       sumIf(share_7d_percent, source = 'yahoo') AS yahoo_7d\n"
                     "FROM source_share_1d\n"
-                    "WHERE $__dateFilter(day)\n"
+                    "WHERE {days}\n"
                     "GROUP BY day\n"
                     "ORDER BY day"
                 ),
@@ -129,7 +129,7 @@ BOARD = Board(
                     "       sum(real_time_minutes) AS real_time,\n"
                     "       sum(delayed_minutes) AS delayed\n"
                     "FROM usage_1d\n"
-                    "WHERE $__dateFilter(day)\n"
+                    "WHERE {days}\n"
                     "GROUP BY day\n"
                     "ORDER BY day"
                 ),
@@ -168,7 +168,7 @@ BOARD = Board(
                     "SELECT toString(exchange_hour) AS hour, sum(messages) AS messages,\n"
                     "       sum(trades) AS trades\n"
                     "FROM activity_1h\n"
-                    "WHERE $__dateFilter(day)\n"
+                    "WHERE {days}\n"
                     "GROUP BY exchange_hour\n"
                     "ORDER BY exchange_hour"
                 ),
@@ -192,14 +192,14 @@ BOARD = Board(
                     "    SELECT symbol, sum(messages) AS messages,\n"
                     "           avg(mean_change_percent) AS change\n"
                     "    FROM symbol_activity_1d\n"
-                    "    WHERE $__dateFilter(day)\n"
+                    "    WHERE {days}\n"
                     "    GROUP BY symbol\n"
                     ") AS a\n"
                     "LEFT JOIN\n"
                     "(\n"
                     "    SELECT symbol, sum(subscribers) AS subscribers\n"
                     "    FROM symbol_subscribers_1d\n"
-                    "    WHERE $__dateFilter(day)\n"
+                    "    WHERE {days}\n"
                     "    GROUP BY symbol\n"
                     ") AS s ON a.symbol = s.symbol\n"
                     "ORDER BY messages DESC\n"
@@ -221,7 +221,7 @@ BOARD = Board(
                     "SELECT day, source, feed, plan, symbols, plan_symbols, used_percent,\n"
                     "       turned_away, monthly_usd\n"
                     "FROM plan_usage_1d\n"
-                    "WHERE $__dateFilter(day)\n"
+                    "WHERE {days}\n"
                     "ORDER BY day DESC, source"
                 ),
             ),

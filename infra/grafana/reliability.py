@@ -101,7 +101,7 @@ BOARD = Board(
                 Sql(
                     "SELECT toDateTime(day, 'UTC') AS time, availability_percent AS availability\n"
                     "FROM availability_1d\n"
-                    "WHERE $__dateFilter(day)\n"
+                    "WHERE {days}\n"
                     "ORDER BY time"
                 ),
             ),

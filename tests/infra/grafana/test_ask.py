@@ -50,10 +50,11 @@ def test_prometheus_is_asked_at_multiples_of_the_step() -> None:
 def test_the_macros_bring_in_the_time() -> None:
     """As the plugin has them; another is refused."""
     window = Window.of("now-1h", NOON)
-    asked = ask.clickhouse({"rawSql": "$__timeFilter(at) AND $__dateFilter(day)"}, window)
+    sql = "$__timeFilter(at) AND day BETWEEN toDate($__fromTime) AND toDate($__toTime)"
+    asked = ask.clickhouse({"rawSql": sql}, window)
     assert asked == (
         f"at >= toDateTime({NOON - 3600}) AND at <= toDateTime({NOON})"
-        " AND day >= toDate('2025-11-25') AND day <= toDate('2025-11-25')"
+        f" AND day BETWEEN toDate(toDateTime({NOON - 3600})) AND toDate(toDateTime({NOON}))"
     )
     with pytest.raises(ValueError, match="unknown macro"):
         ask.clickhouse({"rawSql": "SELECT $__interval"}, window)

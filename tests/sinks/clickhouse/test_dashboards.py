@@ -4,14 +4,15 @@ import re
 
 import pytest
 
-from infra.grafana.board import Sql
+from infra.grafana.board import DAYS, Sql
 from infra.grafana.render import BOARDS
 from tests.contracts.sql_page import fill
 from tests.sinks.clickhouse.conftest import EngineProcess
 
 #: The made-up day and the days around it, as Grafana names them.
-SINCE, UNTIL = 1_767_398_400, 1_767_830_400
-DAYS = ("2026-01-03", "2026-01-08")
+AROUND = (1_767_398_400, 1_767_830_400)
+#: A quarter of an hour in its evening: in UTC the next day has begun.
+EVENING = (1_767_661_200, 1_767_662_100)
 #: The one thing that did not happen on that day.
 BREAKER = (
     "INSERT INTO symbol_breakers (symbol, at, event, rejected, raw_topic)"
@@ -19,18 +20,13 @@ BREAKER = (
 )
 
 
-def expanded(sql: str) -> str:
+def expanded(sql: str, chosen: tuple[int, int] = AROUND) -> str:
     """Return a query as the plugin sends it, for the chosen time."""
+    since, until = (f"toDateTime({moment})" for moment in chosen)
     sql = re.sub(
-        r"\$__timeFilter\(([^)]+)\)",
-        rf"\1 >= toDateTime({SINCE}) AND \1 <= toDateTime({UNTIL})",
-        sql,
+        r"\$__timeFilter\(([^)]+)\)", lambda m: f"{m[1]} >= {since} AND {m[1]} <= {until}", sql
     )
-    sql = re.sub(
-        r"\$__dateFilter\(([^)]+)\)",
-        rf"\1 >= toDate('{DAYS[0]}') AND \1 <= toDate('{DAYS[1]}')",
-        sql,
-    )
+    sql = sql.replace("$__fromTime", since).replace("$__toTime", until)
     assert "$" not in sql, "a macro that is not known here"
     return sql
 
@@ -53,6 +49,8 @@ def test_every_question_has_an_answer(clickhouse: EngineProcess, database: str) 
                 result = client.query(expanded(ask.sql))
                 assert result.result_rows, where
                 assert any(cell is not None for cell in result.result_rows[0]), where
+                if DAYS in ask.sql:
+                    assert client.query(expanded(ask.sql, EVENING)).result_rows, where
                 assert panel.units.keys() <= set(result.column_names), where
                 assert not panel.x or panel.x in result.column_names, where
     assert asked >= 14

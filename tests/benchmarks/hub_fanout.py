@@ -236,8 +236,11 @@ async def serving() -> AsyncIterator[tuple[psutil.Process, int]]:
         assert process.stdout
         port = int(await process.stdout.readline())
         draining = asyncio.create_task(process.stdout.read())
-        yield psutil.Process(process.pid), port
-        draining.cancel()
+        try:
+            yield psutil.Process(process.pid), port
+        finally:
+            process.terminate()
+            await draining  # it tells of each client that leaves, and waits to be read
 
 
 # -- who asks over HTTP

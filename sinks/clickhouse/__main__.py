@@ -34,9 +34,9 @@ from sinks.clickhouse.tables import TABLES
 from sinks.clickhouse.traces import STAGE, Traces
 
 #: What is in hand may take this long to be written once we are told to end.
-DRAIN_S = 4.0
+DRAIN_S = 3.5
 #: A server's goodbye, and a write that is still under way then, are waited for this long.
-CLOSE_S = 1.0
+CLOSE_S = 0.25
 #: And an idle thread this long to end.
 THREAD_S = 0.1
 #: Between attempts to reach a server that is not there at the start.

@@ -8,7 +8,9 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from infra.settings import StageSettings
+from infra.stack.plan import STAGE_STOP_SECONDS
 from infra.telemetry import Meters
+from sinks.clickhouse.__main__ import CLOSE_S, DRAIN_S, THREAD_S
 from sinks.prometheus.lag import Lags
 from tests.sinks.clickhouse.conftest import EngineProcess
 from tests.sinks.clickhouse.sink_process import (
@@ -93,6 +95,7 @@ async def test_a_server_that_went_mute_does_not_keep_it(
         await produced.write(100, 100)
         await reaches(clickhouse.port, count, "200")
         assert await run.ended() == 0
+        assert DRAIN_S + CLOSE_S + THREAD_S < STAGE_STOP_SECONDS  # or its supervisor kills it
         await run.event("ended_with_a_write_under_way")
     run = start(**settings, CLICKHOUSE_URL=f"http://127.0.0.1:{clickhouse.port}")
     await produced.write(200, 100)

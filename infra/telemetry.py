@@ -6,7 +6,7 @@ metric"). All of them are declared in `infra/catalogue.py`.
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -91,9 +91,17 @@ class Meters:
 
     def observe(self, name: str, value: float, trace: int | None = None, **labels: str) -> None:
         """Put `value` into the histogram `name`; `trace`, if there is one, is its example."""
+        self.observe_all(name, (value,), trace, **labels)
+
+    def observe_all(
+        self, name: str, values: Iterable[float], trace: int | None = None, **labels: str
+    ) -> None:
+        """Put each of `values` into the histogram `name`; `trace` is the example of each."""
         meter = self._meter(name)
         example = None if trace is None else {"trace_id": f"{trace:032x}"}
-        (meter.labels(**labels) if labels else meter).observe(value, example)  # type: ignore[union-attr]
+        observe = (meter.labels(**labels) if labels else meter).observe  # type: ignore[union-attr]
+        for value in values:
+            observe(value, example)
 
     def remove(self, name: str, **labels: str) -> None:
         """Let a child of the gauge `name` go: what it told is not so any more."""

@@ -20,11 +20,15 @@ from infra.traces.span import traced
 from infra.traces.tracer import open_tracer
 from processors.validate import UNREADABLE
 from sinks.prometheus.lag import Lags
-from sinks.prometheus.measure import MEASURED, Count, Level, Levels, Observation, Sample
+from sinks.prometheus.measure import MEASURED, Count, Level, Levels, Observations, Sample
 
 log = structlog.get_logger()
 
 STAGE = "prometheus"
+#: Nobody scrapes so often that half a second counts: few fetches, each of much, and not one for
+#: every record that is produced, which would cost Kafka and the sink a good part of a core.
+FETCH_BYTES = 1 << 20
+FETCH_WAIT_MS = 500
 
 
 class PrometheusSink:
@@ -51,7 +55,12 @@ class PrometheusSink:
 
     async def _read(self, stop: asyncio.Event) -> int:
         servers = self._settings.kafka_bootstrap_servers
-        consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=servers,
+            enable_auto_commit=False,
+            fetch_min_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+        )
         try:
             await consumer.start()
         except KafkaConnectionError as error:
@@ -114,8 +123,8 @@ class PrometheusSink:
             match sample:
                 case Count(name, labels, amount):
                     self._meters.add(name, amount, **labels)
-                case Observation(name, labels, value):
-                    self._meters.observe(name, value, trace, **labels)
+                case Observations(name, labels, values):
+                    self._meters.observe_all(name, values, trace, **labels)
                 case Level(name, labels, value):
                     self._meters.set(name, value, **labels)
                     self._levels.told(sample, time.monotonic())

@@ -7,8 +7,8 @@ backfill counts what it fetches, and such a tick is never routed, so no time is 
 late a source's trades come in is measured whether they are routed or not.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -27,12 +27,12 @@ class Count(NamedTuple):
     amount: int
 
 
-class Observation(NamedTuple):
-    """One value of a distribution."""
+class Observations(NamedTuple):
+    """Values of a distribution."""
 
     name: str
     labels: dict[str, str]
-    value: float
+    values: list[float]
 
 
 class Level(NamedTuple):
@@ -43,7 +43,7 @@ class Level(NamedTuple):
     value: float
 
 
-Sample = Count | Observation | Level
+Sample = Count | Observations | Level
 
 #: A level holds for two and a half of Yahoo's polls: one may fail.
 FRESH_S = 150.0
@@ -119,20 +119,20 @@ def _processed(sources: Iterable[Source]) -> list[Sample]:
     return [Count(PROCESSED, {"source": s}, n) for s, n in sorted(Counter(sources).items())]
 
 
+def _by_source(name: str, ages_ns: Mapping[Source, list[int]]) -> list[Sample]:
+    return [
+        Observations(name, {"source": source}, [age / NS for age in ages])
+        for source, ages in sorted(ages_ns.items())
+    ]
+
+
 def _of_valid(values: Iterable[bytes]) -> list[Sample]:
     ticks = [tick for tick in map(_valid.decode, values) if not tick.gap_id]
-    return [
-        *_processed(tick.source for tick in ticks),
-        *(
-            Observation(
-                RECEIPT,
-                {"source": tick.source},
-                (tick.received_at_ns - tick.market_time_ns) / NS,
-            )
-            for tick in ticks
-            if tick.kind == "trade"
-        ),
-    ]
+    ages: defaultdict[Source, list[int]] = defaultdict(list)
+    for tick in ticks:
+        if tick.kind == "trade":
+            ages[tick.source].append(tick.received_at_ns - tick.market_time_ns)
+    return [*_processed(tick.source for tick in ticks), *_by_source(RECEIPT, ages)]
 
 
 def _of_rejected(values: Iterable[bytes]) -> list[Sample]:
@@ -150,16 +150,12 @@ def _of_breakers(values: Iterable[bytes]) -> list[Sample]:
 
 
 def _of_routed(values: Iterable[bytes]) -> list[Sample]:
-    samples: list[Sample] = []
-    for value in values:
-        price = _routed.decode(value)
-        taken = (price.routed_at_ns - price.received_at_ns) / NS
-        age = (price.routed_at_ns - price.market_time_ns) / NS
-        samples += (
-            Observation(DURATION, {}, taken),
-            Observation(AGE, {"source": price.source}, age),
-        )
-    return samples
+    prices = list(map(_routed.decode, values))
+    ages: defaultdict[Source, list[int]] = defaultdict(list)
+    for price in prices:
+        ages[price.source].append(price.routed_at_ns - price.market_time_ns)
+    taken = [(price.routed_at_ns - price.received_at_ns) / NS for price in prices]
+    return [Observations(DURATION, {}, taken), *_by_source(AGE, ages)]
 
 
 def _of_compared(values: Iterable[bytes]) -> list[Sample]:

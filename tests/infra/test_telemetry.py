@@ -132,7 +132,7 @@ async def test_whoever_reads_openmetrics_gets_examples(
     """A histogram names a trace to whoever asks for a format that has a place for it."""
     meters = Meters("hub")
     meters.observe("alpaca_message_latency_seconds", 0.2, 255, source="alpaca")
-    meters.observe("alpaca_message_latency_seconds", 0.2, source="alpaca")
+    meters.observe_all("alpaca_message_latency_seconds", [0.2, 0.3], source="alpaca")
     server = StatusServer(meters, exposure=Exposure(), ready=lambda: None)
     port = await server.start()
     try:
@@ -146,4 +146,4 @@ async def test_whoever_reads_openmetrics_gets_examples(
         await server.stop()
     assert f'# {{trace_id="{255:032x}"}} 0.2' in text or not has_examples
     assert ("trace_id" in text) is has_examples
-    assert 'alpaca_message_latency_seconds_count{source="alpaca"} 2.0' in text
+    assert 'alpaca_message_latency_seconds_count{source="alpaca"} 3.0' in text

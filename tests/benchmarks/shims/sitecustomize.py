@@ -22,5 +22,5 @@ def _nothing(*_: Any, **__: Any) -> None:
 if "TWINFEED_BENCHMARK_SILENT" in os.environ and _stage():
     from infra.telemetry import Meters
 
-    for _method in ("add", "set", "observe", "state", "remove"):
+    for _method in ("add", "set", "observe", "observe_all", "state", "remove"):
         setattr(Meters, _method, _nothing)

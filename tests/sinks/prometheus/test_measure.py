@@ -16,7 +16,7 @@ from sinks.prometheus.measure import (
     Count,
     Level,
     Levels,
-    Observation,
+    Observations,
 )
 
 SECOND = 1_000_000_000
@@ -45,7 +45,7 @@ def test_trades_tell_how_late_they_were_received() -> None:
     )
     assert MEASURED[topics.VALID](values) == [
         Count("datasource_router_messages_processed_total", {"source": "alpaca"}, 2),
-        Observation(RECEIPT, {"source": "alpaca"}, 2.0),
+        Observations(RECEIPT, {"source": "alpaca"}, [2.0]),
     ]
 
 
@@ -91,8 +91,8 @@ def test_routed_prices_tell_their_way_and_age() -> None:
         }
     )
     assert MEASURED[topics.ROUTED](values) == [
-        Observation(DURATION, {}, 2.0),
-        Observation(AGE, {"source": "yahoo"}, 4.0),
+        Observations(DURATION, {}, [2.0]),
+        Observations(AGE, {"source": "yahoo"}, [4.0]),
     ]
 
 

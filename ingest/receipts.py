@@ -46,9 +46,9 @@ class Receipts:
         session = self._session
         if tick.session_id != session.session_id:
             session = self._session = Session(tick.session_id, self._tracer.ratio)
-        if not session.sampled(tick.session_seq):
+        if not session.sampled(tick.session_seq) or not self._tracer.sample(now := now_ns()):
             return ()
-        trace_id, now = session.trace_id(tick.session_seq), now_ns()
+        trace_id = session.trace_id(tick.session_seq)
         root = receipt_context(trace_id)
         out = sending(root, self._topic, 0, tick.symbol.encode(), now)
         headers = out.headers

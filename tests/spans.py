@@ -12,8 +12,10 @@ from infra.traces.tracer import Tracer
 class Heard(Tracer):
     """Keeps spans in `spans`."""
 
-    def __init__(self, ratio: float) -> None:
-        settings = TraceSettings.model_validate({"otel_traces_sampler_arg": ratio})
+    def __init__(self, ratio: float, per_second: int) -> None:
+        settings = TraceSettings.model_validate(
+            {"otel_traces_sampler_arg": ratio, "traces_per_second": per_second}
+        )
         super().__init__(_nobody, Meters(), settings)
         self.spans: list[Span] = []
 
@@ -27,9 +29,9 @@ def _nobody(_: Sequence[Span]) -> bool:
 
 
 @contextlib.contextmanager
-def heard(ratio: float = 1.0) -> Iterator[Heard]:
+def heard(ratio: float = 1.0, per_second: int = 100_000) -> Iterator[Heard]:
     """A tracer, for the length of a test."""
-    tracer = Heard(ratio)
+    tracer = Heard(ratio, per_second)
     try:
         yield tracer
     finally:

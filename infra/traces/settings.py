@@ -36,6 +36,7 @@ class TraceSettings(BaseSettings):
         otel_sdk_disabled: whether nothing is traced, whatever else is set.
         otel_traces_sampler: how it is decided which ticks are traced.
         otel_traces_sampler_arg: which share of them, 0 to 1.
+        traces_per_second: how many of those each ingest process traces at most; ours.
         otel_service_name: the service's name, in place of the stage's.
         otel_resource_attributes: `name=value,...`, told of the process with every span.
         otel_bsp_schedule_delay: how long spans wait for others, in milliseconds.
@@ -62,6 +63,7 @@ class TraceSettings(BaseSettings):
     otel_sdk_disabled: bool = False
     otel_traces_sampler: Sampler = "parentbased_traceidratio"
     otel_traces_sampler_arg: float = Field(default=0.01, ge=0, le=1)
+    traces_per_second: int = Field(default=20, gt=0, le=100_000)
     otel_service_name: str = ""
     otel_resource_attributes: str = ""
     otel_bsp_schedule_delay: int = Field(default=5_000, gt=0)
@@ -160,6 +162,12 @@ class TraceSettings(BaseSettings):
                 return 0.0
             case "parentbased_traceidratio":
                 return self.otel_traces_sampler_arg
+
+    @property
+    def sampled_per_second(self) -> int | None:
+        """How many of those a process traces a second, at most; None where all are wanted."""
+        always = self.otel_traces_sampler == "parentbased_always_on"
+        return None if always else self.traces_per_second
 
 
 def pairs(text: str) -> Mapping[str, str]:

@@ -3,8 +3,8 @@
 A trace's name is made of the session and the place in it of the tick that it is of, so every stage
 finds the same one, and a stage that does its work again tells of the same spans. Whether a tick is
 traced is decided once, where it is received, by the lower half of that name, as OpenTelemetry's
-sampler by ratio does. Only records of traced ticks carry a `traceparent` (W3C Trace Context): who
-finds none has nothing to do.
+sampler by ratio does, and by how many are traced already. Only records of traced ticks carry a
+`traceparent` (W3C Trace Context): who finds none has nothing to do.
 """
 
 import re
@@ -24,7 +24,8 @@ _MASK = 2**64 - 1
 #: hundred or so, and the decision is a multiplication.
 _STRIDE = 0x9E3779B97F4A7C15
 
-MINUTE_NS = 60 * 1_000_000_000
+SECOND_NS = 1_000_000_000
+MINUTE_NS = 60 * SECOND_NS
 
 Kind = Literal["internal", "client", "producer", "consumer"]
 Attributes = Mapping[str, str | int | float | bool]
@@ -146,17 +147,25 @@ class Session:
 
 
 class Allowance:
-    """So many a minute, by whatever clock is passed in."""
+    """So many at once, and so many a period from then on, evenly; by whatever clock is passed in.
 
-    def __init__(self, a_minute: int) -> None:
-        self._a_minute = a_minute
-        self._minute = -1
-        self._left = 0
+    Args:
+        most: how many.
+        period_ns: the period, in nanoseconds.
+
+    """
+
+    def __init__(self, most: int, period_ns: int) -> None:
+        self._each_ns, self._period_ns = period_ns // most, period_ns
+        #: Until when what has been taken would last, were it taken evenly.
+        self._until_ns = 0
 
     def take(self, now_ns: int) -> bool:
         """Return whether there is one left, and take it."""
-        minute = now_ns // MINUTE_NS
-        if minute != self._minute:
-            self._minute, self._left = minute, self._a_minute
-        self._left -= 1
-        return self._left >= 0
+        ahead_ns = max(self._until_ns - now_ns, 0)
+        if ahead_ns > self._period_ns:  # more than can be taken: the clock was set back
+            ahead_ns = 0
+        if ahead_ns + self._each_ns > self._period_ns:
+            return False
+        self._until_ns = now_ns + ahead_ns + self._each_ns
+        return True

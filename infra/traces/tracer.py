@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from infra.telemetry import Meters
 from infra.traces.settings import TraceSettings
-from infra.traces.span import Allowance, Span
+from infra.traces.span import MINUTE_NS, SECOND_NS, Allowance, Span
 
 #: How many traces a minute begin in a process because of what happened, and not of the sampler:
 #: of ticks that are rejected, of failovers. A feed that is wrong from end to end is seen in these.
@@ -56,7 +56,9 @@ class Tracer:
         self._batch = settings.otel_bsp_max_export_batch_size
         self._delay_s = settings.otel_bsp_schedule_delay / 1000
         self._queue: deque[Span] = deque()
-        self._always = Allowance(ALWAYS_A_MINUTE)
+        self._always = Allowance(ALWAYS_A_MINUTE, MINUTE_NS)
+        most = settings.sampled_per_second
+        self._sampled = Allowance(most, SECOND_NS) if most else None
         self._full = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
@@ -71,6 +73,10 @@ class Tracer:
                 self._queue.append(span)
         if len(self._queue) >= self._batch:
             self._full.set()
+
+    def sample(self, now_ns: int) -> bool:
+        """Return whether a trace may begin that the sampler chose."""
+        return self._sampled is None or self._sampled.take(now_ns)
 
     def always(self, now_ns: int) -> bool:
         """Return whether a trace may begin that the sampler did not choose."""

@@ -27,6 +27,10 @@ from sinks.clickhouse.traces import STAGE, Traces
 BATCH_RECORDS = 20_000
 BATCH_BYTES = 16 * 1024**2
 LINGER_S = 1.0
+#: What waits for a second in a batch may wait for a quarter of one in Kafka: few fetches, and not
+#: one for every record that is produced.
+FETCH_BYTES = 256 * 1024
+FETCH_WAIT_MS = 250
 
 #: How long `getmany` may keep us from noticing that we are to end.
 NOTICE_S = 0.25
@@ -62,6 +66,8 @@ def consumer(bootstrap_servers: str, group: str, member: str | None = None) -> A
         session_timeout_ms=10_000,
         heartbeat_interval_ms=3_000,
         metadata_max_age_ms=30_000,
+        fetch_min_bytes=FETCH_BYTES,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
     )
 
 

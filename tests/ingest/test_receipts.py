@@ -51,6 +51,18 @@ async def test_a_traced_tick_says_so_in_the_log_and_is_told_once_it_is_there() -
     assert receipts.delivered_now[last.start_ns] == last.context.trace_id
 
 
+def test_a_flood_is_traced_in_part() -> None:
+    """Only so many at once; where the sampler chose none, none is taken of what may be traced."""
+    with heard(0.1, 3) as tracer:
+        receipts = Receipts(tracer, "ticks.raw.alpaca")
+        traced = [bool(receipts.begin(_tick(number))) for number in range(1, 101)]
+    with heard(0.1) as tracer:
+        receipts = Receipts(tracer, "ticks.raw.alpaca")
+        chosen = [bool(receipts.begin(_tick(number))) for number in range(1, 101)]
+    first = [number for number, is_chosen in enumerate(chosen) if is_chosen][:3]
+    assert [number for number, is_traced in enumerate(traced) if is_traced] == first
+
+
 def test_what_is_shed_is_forgotten() -> None:
     """Ticks that never get to Kafka are told of by nobody, and cost no memory for ever."""
     with heard() as tracer:

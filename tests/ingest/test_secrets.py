@@ -178,7 +178,7 @@ def _env(
 ) -> dict[str, str]:
     return {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-        "OTEL_TRACES_SAMPLER_ARG": "1",
+        "OTEL_TRACES_SAMPLER": "parentbased_always_on",
         "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
         "TOPIC_PREFIX": prefix,
         "METRICS_PORT": str(port),

@@ -10,7 +10,11 @@ from tests.collector import Collector, Told
 from tests.journeys.running import Stack
 
 #: What the stages are told: a fifth of all ticks, soon.
-TRACED = {"OTEL_TRACES_SAMPLER_ARG": "0.2", "OTEL_BSP_SCHEDULE_DELAY": "500"}
+TRACED = {
+    "OTEL_TRACES_SAMPLER_ARG": "0.2",
+    "TRACES_PER_SECOND": "1000",
+    "OTEL_BSP_SCHEDULE_DELAY": "500",
+}
 
 #: The histograms from which one comes to a trace.
 WITH_EXAMPLES = (

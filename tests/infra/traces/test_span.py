@@ -12,6 +12,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from infra.traces.span import (
     HEADER,
     MINUTE_NS,
+    SECOND_NS,
     Allowance,
     Context,
     Session,
@@ -90,8 +91,33 @@ def test_traces_and_spans_are_told_apart() -> None:
     assert span_of(traces[0], "x").span_id in spans
 
 
-def test_an_allowance_is_for_a_minute() -> None:
-    """The next minute has its own; what was not taken is not kept."""
-    allowance = Allowance(2)
-    taken = [allowance.take(now) for now in (0, 1, 2, MINUTE_NS - 1, 5 * MINUTE_NS)]
-    assert taken == [True, True, False, False, True]
+def test_an_allowance_is_for_a_period() -> None:
+    """So many at once, then one whenever its part of the period is over; none is kept for later."""
+    allowance = Allowance(2, MINUTE_NS)
+    half = MINUTE_NS // 2
+    for start in (0, 5 * MINUTE_NS):
+        at = (start, start + 1, start + 2, start + half, start + half + 1, start + MINUTE_NS)
+        assert [allowance.take(now) for now in at] == [True, True, False, True, False, True]
+
+
+@given(st.integers(1, 50), st.lists(st.integers(0, 10**8), max_size=300))
+def test_an_allowance_is_never_exceeded(most: int, steps: list[int]) -> None:
+    """In no period are there more than twice as many, and overall no more than it lets come."""
+    allowance, now, taken = Allowance(most, SECOND_NS), 10**18, []
+    for step in steps:
+        now += step
+        if allowance.take(now):
+            taken.append(now)
+    each = SECOND_NS // most
+    for index, at in enumerate(taken):
+        if index >= most:
+            assert at - taken[index - most] >= each
+    assert len(taken) <= most + sum(steps) // each
+
+
+def test_a_clock_that_was_set_back_does_not_stop_an_allowance() -> None:
+    """It begins anew."""
+    allowance = Allowance(1, SECOND_NS)
+    assert allowance.take(10**18)
+    assert allowance.take(10**18 - 10 * SECOND_NS)
+    assert not allowance.take(10**18 - 10 * SECOND_NS)

@@ -9,7 +9,7 @@ import pytest
 
 from infra.telemetry import Meters
 from infra.traces.settings import TraceSettings
-from infra.traces.span import Context, Span
+from infra.traces.span import SECOND_NS, Context, Span
 from infra.traces.tracer import ALWAYS_A_MINUTE, Tracer, open_tracer
 from tests.collector import Collector, collecting, collecting_grpc
 from tests.infra.test_telemetry import _series
@@ -142,6 +142,23 @@ def test_what_waits_at_the_end_is_sent() -> None:
     tracer.tell(SPAN, SPAN, SPAN)
     tracer.close()
     assert len(sent) == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "traced"),
+    [
+        ({}, 20),
+        ({"traces_per_second": 5}, 5),
+        ({"traces_per_second": 5, "otel_traces_sampler": "parentbased_always_on"}, 1_000),
+    ],
+)
+def test_only_so_many_are_sampled_a_second(said: dict[str, Any], traced: int) -> None:
+    """However many ticks there are, unless all are asked for."""
+    tracer = Tracer(lambda _: True, Meters("router"), _settings(**said))
+    for second in range(3):
+        now_ns = 10**18 + second * SECOND_NS
+        assert sum(tracer.sample(now_ns) for _ in range(1_000)) == traced
+    tracer.close()
 
 
 @pytest.mark.parametrize("now_ns", [0, 10**18])

@@ -46,7 +46,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.contracts.generate --check
-	$(BIN)/pytest -q -m unit
+	$(BIN)/pytest -q -m unit -n auto
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -110,7 +110,7 @@ async def test_silence_is_a_failure() -> None:
     symbols = [f"S{number}" for number in range(60)]
     async with yahoo() as vendor:
         vendor.delay_s = 5
-        async with working(vendor.url, symbols, poll_s=ONCE_S, request_s=0.05) as run:
+        async with working(vendor.url, symbols, poll_s=ONCE_S, request_s=1) as run:
             (lost,) = await eventually(lambda: run.told(Disconnected))
             assert (lost.reason, len(vendor.requests)) == ("timeout", 1)
 

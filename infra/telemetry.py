@@ -6,7 +6,7 @@ metric"). All of them are declared in `infra/catalogue.py`.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -14,7 +14,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
@@ -25,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from infra.catalogue import ABSENT_UNTIL_SET, CATALOGUE, About, Metric
 from infra.cgroup import memory_limit
 from infra.exposure import Exposure
+from infra.histogram import Histogram
 
 #: Has an entry for each thread of this process, also for those that Python does not know.
 TASKS = Path("/proc/self/task")
@@ -91,17 +91,14 @@ class Meters:
 
     def observe(self, name: str, value: float, trace: int | None = None, **labels: str) -> None:
         """Put `value` into the histogram `name`; `trace`, if there is one, is its example."""
-        self.observe_all(name, (value,), trace, **labels)
-
-    def observe_all(
-        self, name: str, values: Iterable[float], trace: int | None = None, **labels: str
-    ) -> None:
-        """Put each of `values` into the histogram `name`; `trace` is the example of each."""
         meter = self._meter(name)
         example = None if trace is None else {"trace_id": f"{trace:032x}"}
-        observe = (meter.labels(**labels) if labels else meter).observe  # type: ignore[union-attr]
-        for value in values:
-            observe(value, example)
+        (meter.labels(**labels) if labels else meter).observe(value, example)  # type: ignore[union-attr]
+
+    def observe_all(self, name: str, values: Sequence[float], **labels: str) -> None:
+        """Put each of `values` into the histogram `name`."""
+        meter = self._meter(name)
+        (meter.labels(**labels) if labels else meter).observe_all(values)  # type: ignore[union-attr]
 
     def remove(self, name: str, **labels: str) -> None:
         """Let a child of the gauge `name` go: what it told is not so any more."""

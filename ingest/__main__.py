@@ -99,13 +99,16 @@ def alpaca() -> int:
     def delivered(topic: Topic, received: Iterable[int]) -> None:
         following.delivered(topic, received)
         if topic is RAW_ALPACA:
-            now = now_ns()
+            name, now = "alpaca_streaming_processing_duration_seconds", now_ns()
+            traces = receipts.delivered_now if receipts else {}
+            untraced = []
             for moment in received:
-                meters.observe(
-                    "alpaca_streaming_processing_duration_seconds",
-                    max(0, now - moment) / 1e9,
-                    trace=receipts.delivered_now.get(moment) if receipts else None,
-                )
+                taken_s = max(0, now - moment) / 1e9
+                if trace := traces.get(moment):
+                    meters.observe(name, taken_s, trace)
+                else:
+                    untraced.append(taken_s)
+            meters.observe_all(name, untraced)
 
     def hung_up() -> None:
         reload.set()

@@ -123,8 +123,11 @@ class PrometheusSink:
             match sample:
                 case Count(name, labels, amount):
                     self._meters.add(name, amount, **labels)
+                case Observations(name, labels, values) if trace is None:
+                    self._meters.observe_all(name, values, **labels)
                 case Observations(name, labels, values):
-                    self._meters.observe_all(name, values, trace, **labels)
+                    for value in values:
+                        self._meters.observe(name, value, trace, **labels)
                 case Level(name, labels, value):
                     self._meters.set(name, value, **labels)
                     self._levels.told(sample, time.monotonic())

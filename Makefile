@@ -6,18 +6,24 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RIVALS := .venv-bench
 
-.PHONY: run test services journeys soak chaos faults drills bench check setup tools requirements format generate clean
+.PHONY: run test services services-of-others services-of-ingest journeys soak chaos faults drills bench check setup tools requirements format generate clean
 
 run: tools
 	@$(BIN)/twinfeed up
 
-# services and journeys side by side, as both wait most of the time; then a short soak, by itself
+# two at a time, as all wait much of the time: journeys take as long as a soak of ten minutes and
+# most services together, and ingest's are for whoever is done first
 test: tools check
-	@$(MAKE) --no-print-directory -j2 --output-sync services journeys
-	@$(MAKE) --no-print-directory soak SOAK_SECONDS=300
+	@$(MAKE) --no-print-directory -j2 --output-sync journeys soak services-of-others services-of-ingest SOAK_SECONDS=600
 
 services journeys: tools
 	@$(BIN)/pytest -m $(@:s=)
+
+services-of-others: tools
+	@$(BIN)/pytest -m service --ignore=tests/ingest
+
+services-of-ingest: tools
+	@$(BIN)/pytest -m service tests/ingest
 
 # two hours of what happens in hours: nothing that a process takes may grow
 SOAK_SECONDS ?= 7200

@@ -1,6 +1,6 @@
 """What does it cost to be watched? The whole stack, with everything on and with all of it off.
 
-    python -m tests.benchmarks.overhead [--rate 1000] [--flood 20000] [--rounds 3] [--seconds 30]
+    python -m tests.benchmarks.overhead [--rate 300] [--flood 20000] [--rounds 3] [--seconds 30]
 
 On: every meter counts, the Prometheus sink reads the log, a real Prometheus scrapes and evaluates
 the rules, one tick in a hundred is traced to a collector that decodes what it is sent, and stages
@@ -165,7 +165,7 @@ async def main(rate: int, flood: int, rounds: int, seconds: float) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rate", type=int, default=1_000)
+    parser.add_argument("--rate", type=int, default=300)
     parser.add_argument("--flood", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=30)

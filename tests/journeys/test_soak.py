@@ -1,7 +1,7 @@
 """The whole stack for hours, with what happens in hours: what it takes must not grow.
 
-`SOAK_SECONDS` says how long; `make soak` runs two hours, and `make test` five minutes once all
-else is over. The first fifth is the warm-up.
+`SOAK_SECONDS` says how long; `make soak` runs two hours, and `make test` ten minutes beside
+journeys. The first fifth is the warm-up.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from tests.journeys.watching import watching
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
 WARM_UP = 0.2
-#: Beside services and journeys, on one machine.
+#: Beside journeys, on one machine.
 RATE = 100
 SAMPLE_S = 3.0
 #: Between one incident that is over and the next, and between two clients.

@@ -19,7 +19,18 @@ import structlog
 from infra import drill_journal, ops_cli, sim_cli
 from infra.clock import now_ns
 from infra.commands import Answer, Command, Failover, Reconnect, Release
-from infra.drills import Act, Asked, Drill, Fault, Garbled, Misruled, Stopped, Unwatched, named
+from infra.drills import (
+    Act,
+    Asked,
+    Drill,
+    Faltering,
+    Fault,
+    Garbled,
+    Misruled,
+    Stopped,
+    Unwatched,
+    named,
+)
 from infra.kafka.batches import BatchProducer, Record
 from infra.prometheus import compressed
 from infra.prometheus.rules import files
@@ -89,6 +100,7 @@ class Scene:
         self._apart: compressed.Apart | None = None
         self._journal = drill_journal.Journal(data)
         self._before: dict[Path, str] = {}
+        self._faltering: dict[str, asyncio.Task[None]] = {}
 
     @contextlib.asynccontextmanager
     async def ready(self) -> AsyncIterator[tuple[str, ...]]:
@@ -166,6 +178,9 @@ class Scene:
                 await self._vendor(vendor, "PUT", name, dict(parameters))
             case Stopped(process):
                 self._signal(process, signal.SIGSTOP)
+            case Faltering(process):
+                pid = self._pid(process)
+                self._faltering[process] = asyncio.create_task(_falter(pid, act))
             case Asked(command, options):
                 await self._command(command, options)
             case Unwatched(job):
@@ -182,6 +197,12 @@ class Scene:
         match act:
             case Fault(vendor, name, _):
                 await self._vendor(vendor, "DELETE", name)
+            case Faltering(process):
+                # one that was cut off before left no task, and perhaps a process that stands still
+                if task := self._faltering.pop(process, None):
+                    task.cancel()
+                    await asyncio.wait({task})
+                self._signal(process, signal.SIGCONT)
             case Stopped(process):
                 self._signal(process, signal.SIGCONT)
             case Unwatched() | Misruled():
@@ -204,12 +225,15 @@ class Scene:
             raise
 
     def _signal(self, process: str, how: signal.Signals) -> None:
+        os.kill(self._pid(process), how)
+
+    def _pid(self, process: str) -> int:
         board = boards.read(self._data)
         pids = [s.pid for s in board.statuses if s.name == process and s.pid] if board else []
         if not pids:
             message = f"{process} does not run on {self._data}"
             raise Refusal(message, EX_UNAVAILABLE)
-        os.kill(pids[0], how)
+        return pids[0]
 
     async def _command(self, command: str, options: Any) -> None:
         asked: Command = KINDS[command](at_ns=now_ns(), who=WHO, why=WHY, **options)
@@ -320,6 +344,16 @@ class Scene:
                 except (aiohttp.ClientError, ExceptionGroup, OSError) as error:
                     log.debug("hub_away", error=str(error))
                 await asyncio.sleep(1)
+
+
+async def _falter(pid: int, how: Faltering) -> None:
+    """Have a process stand still and go on in turn, until this is cancelled or it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(how.still_s)
+            os.kill(pid, signal.SIGCONT)
+            await asyncio.sleep(how.goes_s)
 
 
 async def _ping(socket: aiohttp.ClientWebSocketResponse) -> None:

@@ -43,6 +43,15 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Faltering:
+    """A process that stands still for most of every second or so, and then goes on for a while."""
+
+    process: str
+    still_s: float = 1.0
+    goes_s: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What an operator asks, and what ends it: names of commands, with their options."""
 
@@ -69,7 +78,7 @@ class Garbled:
     topic: str
 
 
-Act = Fault | Stopped | Asked | Unwatched | Misruled | Garbled
+Act = Fault | Stopped | Faltering | Asked | Unwatched | Misruled | Garbled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,10 +388,11 @@ DRILLS: tuple[Drill, ...] = (
     ),
     Drill(
         alert=ALL["L2-burn1"],
-        what="the forwarder is stopped for 40 s",
-        faults=(Stopped("forward"),),
-        away_s=40,
+        what="the forwarder stands still for four fifths of the time",
+        faults=(Faltering("forward"),),
         begins_s=10,
+        # of what goes out, half was under way for more than 0.1 s
+        fills_s=0.24 / 0.5 * 3600,
         ends_s=10,
         drains_s=300,
     ),

@@ -18,6 +18,7 @@ from infra.drills import (
     WITHOUT,
     Asked,
     Drill,
+    Faltering,
     Fault,
     Garbled,
     Misruled,
@@ -51,7 +52,7 @@ def test_what_a_drill_does_is_there(drill: Drill) -> None:
         match act:
             case Fault(vendor, name, _):
                 assert name in THERE[vendor]
-            case Stopped(process):
+            case Stopped(process) | Faltering(process):
                 assert process in PORTS
             case Asked(command, options):
                 KINDS[command](at_ns=1, who="w", why="y", **options)

@@ -197,13 +197,11 @@ class Scene:
         match act:
             case Fault(vendor, name, _):
                 await self._vendor(vendor, "DELETE", name)
-            case Faltering(process):
-                # one that was cut off before left no task, and perhaps a process that stands still
+            case Stopped(process) | Faltering(process):
+                # a drill that was cut off left no task, and perhaps a process that stands still
                 if task := self._faltering.pop(process, None):
                     task.cancel()
                     await asyncio.wait({task})
-                self._signal(process, signal.SIGCONT)
-            case Stopped(process):
                 self._signal(process, signal.SIGCONT)
             case Unwatched() | Misruled():
                 self._apart = None

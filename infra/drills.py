@@ -391,7 +391,7 @@ DRILLS: tuple[Drill, ...] = (
         what="the forwarder stands still for four fifths of the time",
         faults=(Faltering("forward"),),
         begins_s=10,
-        # of what goes out, half was under way for more than 0.1 s
+        # of what goes out, half to two thirds was under way for more than 0.1 s
         fills_s=0.24 / 0.5 * 3600,
         ends_s=10,
         drains_s=300,

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
+from infra.clock import NS
+
 HEADER = "traceparent"
 
 #: Version, trace, span, flags; a later version may have more behind them.
@@ -24,8 +26,7 @@ _MASK = 2**64 - 1
 #: hundred or so, and the decision is a multiplication.
 _STRIDE = 0x9E3779B97F4A7C15
 
-SECOND_NS = 1_000_000_000
-MINUTE_NS = 60 * SECOND_NS
+MINUTE_NS = 60 * NS
 
 Kind = Literal["internal", "client", "producer", "consumer"]
 Attributes = Mapping[str, str | int | float | bool]

@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from infra.clock import NS
 from infra.telemetry import Meters
 from infra.traces.settings import TraceSettings
-from infra.traces.span import MINUTE_NS, SECOND_NS, Allowance, Span
+from infra.traces.span import MINUTE_NS, Allowance, Span
 
 #: How many traces a minute begin in a process because of what happened, and not of the sampler:
 #: of ticks that are rejected, of failovers. A feed that is wrong from end to end is seen in these.
@@ -58,7 +59,7 @@ class Tracer:
         self._queue: deque[Span] = deque()
         self._always = Allowance(ALWAYS_A_MINUTE, MINUTE_NS)
         most = settings.sampled_per_second
-        self._sampled = Allowance(most, SECOND_NS) if most else None
+        self._sampled = Allowance(most, NS) if most else None
         self._full = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)

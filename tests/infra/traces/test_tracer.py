@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from infra.clock import NS
 from infra.telemetry import Meters
 from infra.traces.settings import TraceSettings
-from infra.traces.span import SECOND_NS, Context, Span
+from infra.traces.span import Context, Span
 from infra.traces.tracer import ALWAYS_A_MINUTE, Tracer, open_tracer
 from tests.collector import Collector, collecting, collecting_grpc
 from tests.infra.test_telemetry import _series
@@ -156,7 +157,7 @@ def test_only_so_many_are_sampled_a_second(said: dict[str, Any], traced: int) ->
     """However many ticks there are, unless all are asked for."""
     tracer = Tracer(lambda _: True, Meters("router"), _settings(**said))
     for second in range(3):
-        now_ns = 10**18 + second * SECOND_NS
+        now_ns = 10**18 + second * NS
         assert sum(tracer.sample(now_ns) for _ in range(1_000)) == traced
     tracer.close()
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, assert_never
@@ -20,6 +21,7 @@ from infra import drill_journal, ops_cli, sim_cli
 from infra.clock import now_ns
 from infra.commands import Answer, Command, Failover, Reconnect, Release
 from infra.drills import (
+    DISCOVERY_S,
     Act,
     Asked,
     Drill,
@@ -58,7 +60,6 @@ _HELLO = json.dumps({"protocol": "json", "version": 1}) + _END
 _PING = json.dumps({"type": 6}) + _END
 _ALL = json.dumps({"type": 1, "target": "SubscribeToAssetClass", "arguments": ["STOCK"]}) + _END
 #: Two of the left side for one of the right.
-_MISRULED = {"groups": [{"name": "drill", "rules": [{"record": "drill", "expr": "up + on() up"}]}]}
 
 log = structlog.get_logger()
 
@@ -186,7 +187,7 @@ class Scene:
             case Unwatched(job):
                 await self._unwatch(job)
             case Misruled():
-                await self._configure(_MISRULED)
+                await self._configure(_misruled(time.time() + DISCOVERY_S))
             case Garbled(topic):
                 await self._garble(topic)
             case _:
@@ -352,6 +353,12 @@ async def _falter(pid: int, how: Faltering) -> None:
             await asyncio.sleep(how.still_s)
             os.kill(pid, signal.SIGCONT)
             await asyncio.sleep(how.goes_s)
+
+
+def _misruled(since_s: float) -> dict[str, Any]:
+    """Return rules that fail from a time on, in Unix seconds: many to many cannot be added."""
+    expr = f"up + on() (up and on() (vector(time()) > {since_s:.0f}))"
+    return {"groups": [{"name": "drill", "rules": [{"record": "drill", "expr": expr}]}]}
 
 
 async def _ping(socket: aiohttp.ClientWebSocketResponse) -> None:

@@ -22,6 +22,9 @@ from infra.slo.rules import LASTING, seconds
 DELIVERY_S = 5.0
 #: Alertmanager tells what changed in a group of the history so often.
 CHANGED_S = 10.0
+#: Prometheus that read its files again knows no Alertmanager for so long, and drops what it has to
+#: say; it says that again after a minute.
+DISCOVERY_S = 5.0
 #: severity -> how long Alertmanager waits on top before a person is told.
 TO_A_PERSON_S: Mapping[str, float] = {"critical": 5, "high": 30, "medium": 120}
 
@@ -68,7 +71,7 @@ class Unwatched:
 
 @dataclass(frozen=True, slots=True)
 class Misruled:
-    """A rule more, that cannot be evaluated."""
+    """A rule more, that cannot be evaluated once Prometheus knows its Alertmanager again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,6 +419,7 @@ DRILLS: tuple[Drill, ...] = (
         faults=(Unwatched("alpaca-hub"),),
         begins_s=10,
         ends_s=5,
+        alone=True,
     ),
     Drill(
         alert=ALL["X4"],
@@ -424,6 +428,7 @@ DRILLS: tuple[Drill, ...] = (
         about={"metric": "alpaca_connection_status"},
         begins_s=10,
         ends_s=5,
+        alone=True,
     ),
     # after the hub was not watched: what is stopped and then not watched is not over
     Drill(alert=ALL["X2"], what="the hub is stopped", faults=(Stopped("hub"),), ends_s=5),
@@ -431,7 +436,9 @@ DRILLS: tuple[Drill, ...] = (
         alert=ALL["X7"],
         what="a rule that cannot be evaluated",
         faults=(Misruled(),),
+        begins_s=DISCOVERY_S,
         drains_s=300,
+        alone=True,
     ),
     Drill(
         alert=ALL["X8"],

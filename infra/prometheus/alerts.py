@@ -512,8 +512,11 @@ ALERTS: tuple[Alert, ...] = (
         family="meta",
         component="prometheus",
         service="monitoring",
+        # for up to five seconds after it read its files again Prometheus knows no Alertmanager, and
+        # drops what it has to say; that it says again within a minute
         expr=(
-            "increase(prometheus_notifications_dropped_total[5m]) > 0"
+            "(increase(prometheus_notifications_dropped_total[5m]) > 0"
+            " unless changes(prometheus_config_last_reload_success_timestamp_seconds[5m]) > 0)"
             " or prometheus_notifications_alertmanagers_discovered < 1"
         ),
         wait="1m",

@@ -31,6 +31,7 @@ FOREIGN: Mapping[str, Labels] = {
     "process_open_fds": {},
     "prometheus_rule_evaluation_failures_total": {"rule_group": None},
     "prometheus_rule_group_iterations_missed_total": {"rule_group": None},
+    "prometheus_config_last_reload_success_timestamp_seconds": {},
     "prometheus_notifications_dropped_total": {},
     "prometheus_notifications_alertmanagers_discovered": {},
     "alertmanager_notifications_failed_total": {"integration": None},

@@ -672,6 +672,25 @@ CASES: tuple[Case, ...] = (
         silent=(3, 15),
     ),
     case(
+        "X8 near miss: one was dropped in the seconds after Prometheus read its files again",
+        "PrometheusNotificationsDropped",
+        {
+            "prometheus_notifications_dropped_total": steps((0, 5), (1, 20)),
+            "prometheus_config_last_reload_success_timestamp_seconds": level((0, 5), (300, 20)),
+        },
+        silent=(5.75, 6.25, 8, 10.25, 12),
+    ),
+    case(
+        "X8: notifications are dropped on and on after Prometheus read its files again",
+        "PrometheusNotificationsDropped",
+        {
+            "prometheus_notifications_dropped_total": counter((0, 5), (0.05, 20)),
+            "prometheus_config_last_reload_success_timestamp_seconds": level((0, 5), (300, 20)),
+        },
+        silent=(5.75, 10),
+        fires=(11.5, 13),
+    ),
+    case(
         "X9: Slack is not reached",
         "AlertmanagerNotificationsFailing",
         {

@@ -92,6 +92,24 @@ async def stored(stack: Stack, vendor: str) -> Counter[str]:
     return Counter(row["raw"] for row in rows)
 
 
+def as_often_as_sent(entries: Iterable[ledger.Entry], held: Counter[str], cut_ns: int) -> None:
+    """Check that what was sent by the cut is held, and nothing oftener than it was sent.
+
+    Alpaca sends nothing twice. Yahoo answers two polls of one second alike, and there are such
+    two: a poll is brought forward where Yahoo comes to be routed. Each answer is a tick.
+    """
+    entries = list(entries)
+    due = Counter(entry.raw for entry in entries if entry.sent_at_ns <= cut_ns)
+    missing = due - held
+    assert not missing, f"{missing.total()} messages are missing, {_first(missing)}"
+    more = held - Counter(entry.raw for entry in entries)
+    assert not more, f"{more.total()} messages are there oftener than sent, {_first(more)}"
+
+
+def _first(messages: Counter[str]) -> str:
+    return f"{next(iter(messages))[:200]} the first"
+
+
 async def no_tick_is_lost_or_doubled_behind_kafka(stack: Stack) -> None:
     """Check that what Kafka took is in ClickHouse once, and its verdicts with their reasons.
 

@@ -23,7 +23,7 @@ from tests.journeys import reconcile
 from tests.journeys.conftest import NewStack
 from tests.journeys.running import Stack
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "150"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "100"))
 SEED = int(os.environ.get("CHAOS_SEED", "20261124"))
 RATE = 300
 

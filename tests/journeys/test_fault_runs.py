@@ -24,7 +24,7 @@ from tests.journeys.books import Books
 from tests.journeys.conftest import NewStack
 from tests.journeys.running import Stack
 
-RUNS = int(os.environ.get("FAULT_RUNS", "6"))
+RUNS = int(os.environ.get("FAULT_RUNS", "4"))
 SEED = int(os.environ.get("FAULT_SEED", "20261125"))
 FIRST = int(os.environ.get("FAULT_FIRST", "0"))
 RATE = 300

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -151,3 +152,15 @@ async def collecting_grpc() -> AsyncIterator[Collector]:
     finally:
         collector.answers.set()
         await server.stop(0.1)
+
+
+async def _main() -> None:
+    """Collect until the input ends; say where first, and how many spans there were at last."""
+    async with collecting() as collector:
+        print(collector.url, flush=True)  # noqa: T201
+        await asyncio.to_thread(sys.stdin.read)
+        print(len(collector.spans))  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())

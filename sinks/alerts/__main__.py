@@ -18,12 +18,14 @@ from aiohttp import web
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from infra.kafka.batches import BatchProducer, Record
+from infra.kafka.read import read_to_end
 from infra.logs import configure_logging
 from infra.process import cannot_listen, live, no_broker
 from infra.settings import load
 from infra.telemetry import Meters
 from infra.topics import ALERTS
 from sinks.alerts import notices
+from sinks.alerts.firing import Firing
 from sinks.alerts.muted import Muted
 from sinks.alerts.settings import AlertsSettings
 from sinks.events import AlertEvent
@@ -34,6 +36,8 @@ BODY_BYTES = 4 * 2**20
 DELIVERY_S = 5.0
 #: How often Alertmanager is asked what it mutes, and how long it may take.
 ASK_EVERY_S, ANSWER_S = 2.0, 5.0
+
+_event = msgspec.json.Decoder(AlertEvent)
 
 log = structlog.get_logger()
 
@@ -47,6 +51,7 @@ class History:
         self._waiting_for: str | None = "Kafka"
         servers = settings.kafka_bootstrap_servers
         self._producer = BatchProducer(servers, client_id="alerts")
+        self._firing = Firing()
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, and return the exit code."""
@@ -60,6 +65,7 @@ class History:
     async def _serve(self, stop: asyncio.Event) -> int:
         try:
             await self._producer.start()
+            await self._recall()
         except KafkaConnectionError as error:
             raise no_broker(self._settings.kafka_bootstrap_servers) from error
         app = web.Application(client_max_size=BODY_BYTES)
@@ -81,6 +87,15 @@ class History:
             await runner.cleanup()
             await self._producer.stop()
         return 0
+
+    async def _recall(self) -> None:
+        """Learn what was written down before."""
+        servers, topic = self._settings.kafka_bootstrap_servers, self._settings.topic(ALERTS.name)
+        async for record in read_to_end(servers, topic, 0):
+            try:
+                self._firing.wrote([_event.decode(record.value)])
+            except msgspec.DecodeError as error:
+                log.warning("alert_unreadable", offset=record.offset, error=str(error))
 
     def _taker(
         self, read: Callable[[bytes, int], list[AlertEvent]]
@@ -148,7 +163,8 @@ class History:
         while events and (await self._write(events)).status != web.HTTPOk.status_code:
             await asyncio.sleep(ASK_EVERY_S)
 
-    async def _write(self, events: Sequence[AlertEvent]) -> web.Response:
+    async def _write(self, told: Sequence[AlertEvent]) -> web.Response:
+        events = self._firing.with_ends(told)
         records = [
             Record(notices.key(event), msgspec.json.encode(event), time.time_ns() // 1_000_000)
             for event in events
@@ -162,6 +178,7 @@ class History:
         except (KafkaError, TimeoutError) as error:
             log.warning("alerts_not_written", error=str(error) or type(error).__name__)
             return web.Response(status=503, text="Kafka does not take it: come again\n")
+        self._firing.wrote(events)
         return web.Response(text=f"{len(records)} written down\n")
 
 

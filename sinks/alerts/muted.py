@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from sinks.alerts.firing import over
 from sinks.alerts.notices import MalformedError, nanoseconds
-from sinks.events import AlertEvent, AlertInhibited, AlertResolved
+from sinks.events import AlertEvent, AlertInhibited
 
 
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
@@ -53,7 +54,7 @@ class Muted:
                 self._muted[key] = _inhibited(each, key[1], sorted(by), now_ns)
                 events.append(self._muted[key])
         gone = sorted(self._muted.keys() - there.keys())
-        return events + [_over(self._muted.pop(key), now_ns) for key in gone]
+        return events + [over(self._muted.pop(key), now_ns, now_ns) for key in gone]
 
 
 def _inhibited(told: _Listed, started_at_ns: int, by: list[str], now_ns: int) -> AlertInhibited:
@@ -72,15 +73,4 @@ def _inhibited(told: _Listed, started_at_ns: int, by: list[str], now_ns: int) ->
         labels=told.labels,
         inhibited_by=by,
         **said,
-    )
-
-
-def _over(muted: AlertInhibited, now_ns: int) -> AlertResolved:
-    return AlertResolved(
-        fingerprint=muted.fingerprint,
-        name=muted.name,
-        severity=muted.severity,
-        started_at_ns=muted.started_at_ns,
-        told_at_ns=now_ns,
-        ended_at_ns=now_ns,
     )

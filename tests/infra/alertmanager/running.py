@@ -30,8 +30,12 @@ class Alertmanager:
         *,
         over: bool = False,
         severity: str | None = None,
+        began_s: float = 60,
     ) -> None:
-        """Tell it that an alert of ours fires, or is over, with the labels of its rule."""
+        """Tell it that an alert of ours fires, or is over, with the labels of its rule.
+
+        `began_s` is how long ago it began.
+        """
         found = (rule for rule in self._rules if rule["alert"] == name)
         rule = next(
             (r for r in found if severity is None or r["labels"]["severity"] == severity),
@@ -42,7 +46,7 @@ class Alertmanager:
             "labels": {"alertname": name, **rule["labels"], **(labels or {})},
             # Prometheus sends them with their templates filled in
             "annotations": {key: text.split("{{")[0] for key, text in rule["annotations"].items()},
-            "startsAt": (now - timedelta(seconds=60)).isoformat(),
+            "startsAt": (now - timedelta(seconds=began_s)).isoformat(),
             "endsAt": (now if over else now + timedelta(minutes=5)).isoformat(),
             "generatorURL": "http://prometheus.example/graph",
         }

@@ -10,7 +10,9 @@ GROUP_KEY = '{}/{severity="critical"}:{alertname="AlpacaBothSourcesUnavailable"}
 INCIDENT = hashlib.sha256(GROUP_KEY.encode()).hexdigest()
 
 
-def notification(*, over: bool = False, **changes: Any) -> bytes:
+def notification(
+    *, over: bool = False, began: str = "2026-11-24T15:00:00.123456789Z", **changes: Any
+) -> bytes:
     """Return a notification of one alert, as Alertmanager's webhook sends it."""
     alert = {
         "status": "resolved" if over else "firing",
@@ -21,7 +23,7 @@ def notification(*, over: bool = False, **changes: Any) -> bytes:
             "service": "delivery",
         },
         "annotations": {"summary": "Neither delivers", "description": "No price is routed."},
-        "startsAt": "2026-11-24T15:00:00.123456789Z",
+        "startsAt": began,
         "endsAt": "2026-11-24T15:08:00Z" if over else "0001-01-01T00:00:00Z",
         "generatorURL": "http://prometheus.example/graph",
         "fingerprint": "03ec4371900ea457",

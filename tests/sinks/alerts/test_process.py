@@ -14,6 +14,7 @@ from infra.alertmanager.config import Channels, render
 from infra.kafka.broker import Broker
 from infra.kafka.read import read_to_end
 from infra.stack.toolchain import Monitoring
+from sinks.alerts.notices import nanoseconds
 from sinks.events import AlertEvent, AlertFired, AlertInhibited, AlertResolved
 from tests.infra.alertmanager.running import alertmanager
 from tests.sinks.alerts.payloads import INCIDENT, SECRET, notice, notification, signature
@@ -126,6 +127,75 @@ async def test_alertmanager_tells_it_every_firing_and_resolution(
         resolved.started_at_ns,
     )
     assert fired.labels["family"] == "errors"
+
+
+async def test_what_fires_anew_before_its_end_was_told_was_over(
+    kafka: Broker,
+    topics: str,
+    free_port: Callable[[], int],
+    monitoring: Monitoring,
+    tmp_path: Path,
+) -> None:
+    """Alertmanager tells of a group every ten seconds, and nothing where as much fires as before.
+
+    The end of the second firing is all that it tells of both.
+    """
+    servers = kafka.bootstrap_servers
+    alert = "AlpacaErrorRateElevated"
+    async with _history(servers, topics, free_port) as url:
+        channels = Channels(secrets=tmp_path, history_url=url)
+        async with alertmanager(monitoring, tmp_path, free_port(), render(channels)) as told:
+            await told.tell(alert)
+            await _so_many(servers, topics, 1)
+            await told.tell(alert, over=True)
+            await told.tell(alert, began_s=0)
+            await asyncio.sleep(0.1)  # the least that it fires
+            await told.tell(alert, over=True, began_s=0.05)
+            await _so_many(servers, topics, 4)
+    first, over, second, ended = await _written(servers, topics)
+    assert isinstance(first, AlertFired)
+    assert isinstance(over, AlertResolved)
+    assert isinstance(second, AlertFired)
+    assert over.started_at_ns == first.started_at_ns < second.started_at_ns
+    assert over.ended_at_ns == second.started_at_ns
+    assert over.fingerprint == first.fingerprint == second.fingerprint
+    assert second.labels == first.labels
+    assert isinstance(ended, AlertResolved)
+    assert (ended.fingerprint, ended.started_at_ns) == (second.fingerprint, second.started_at_ns)
+    assert ended.ended_at_ns > over.ended_at_ns
+
+
+async def test_who_was_started_again_knows_what_fired(
+    kafka: Broker, topics: str, free_port: Callable[[], int]
+) -> None:
+    """It reads what was told before; what is told twice is no new firing."""
+    servers = kafka.bootstrap_servers
+    times = [f"2026-11-24T15:0{minute}:00Z" for minute in range(3)]
+    for began in (times[0], times[0], times[1], times[2]):
+        async with _history(servers, topics, free_port) as url, aiohttp.ClientSession() as http:
+            body = notification(began=began)
+            async with http.post(f"{url}/alerts", data=body) as answer:
+                assert answer.status == 200, await answer.text()
+    kinds = [
+        (type(event), event.started_at_ns)
+        for event in await _written(servers, topics)
+        if isinstance(event, AlertFired | AlertResolved)
+    ]
+    first, second, third = (nanoseconds(each) for each in times)
+    assert kinds == [
+        (AlertFired, first),
+        (AlertFired, first),
+        (AlertResolved, first),
+        (AlertFired, second),
+        (AlertResolved, second),
+        (AlertFired, third),
+    ]
+
+
+async def _so_many(servers: str, prefix: str, many: int) -> None:
+    async with asyncio.timeout(60):
+        while len(await _written(servers, prefix)) < many:
+            await asyncio.sleep(0.2)
 
 
 async def test_without_kafka_the_teller_is_asked_to_come_again(

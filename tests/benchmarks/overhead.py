@@ -125,7 +125,7 @@ async def collecting_apart() -> AsyncIterator[str]:
     try:
         yield (await process.stdout.readline()).decode().strip()
     finally:
-        spans, _ = await process.communicate()
+        spans, _ = await process.communicate(b"")  # which ends its input
         print(f"{int(spans):,} spans were collected")  # noqa: T201
 
 
